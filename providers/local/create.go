@@ -1,0 +1,103 @@
+package local
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Create makes a machine and returns when its systemd has started everything. A machine that
+// runs already is left as it is; one that was half made, or that this computer's restart
+// stopped, is made whole and keeps its files.
+func (p *Provider) Create(ctx context.Context, spec MachineSpec) (*Machine, error) {
+	if err := spec.check(); err != nil {
+		return nil, err
+	}
+	unlock, err := p.lockMachine(ctx, spec.Cluster, spec.Name)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	m, err := p.create(ctx, spec)
+	if err != nil {
+		return nil, fmt.Errorf("make machine %q of cluster %q: %w", spec.Name, spec.Cluster, err)
+	}
+	return m, nil
+}
+
+func (p *Provider) create(ctx context.Context, spec MachineSpec) (*Machine, error) {
+	network, err := p.loadNetwork(spec.Cluster)
+	if err != nil {
+		return nil, err
+	}
+	if network == nil || !network.Network.Subnet.Contains(spec.Address) {
+		return nil, fmt.Errorf("its cluster has no network that %q is in", spec.Address)
+	}
+	s, err := p.loadMachine(spec.Cluster, spec.Name)
+	if err != nil {
+		return nil, err
+	}
+	if s == nil {
+		s = &machineState{Version: stateVersion, Spec: spec, MachineID: newMachineID()}
+	} else if err := sameMachine(s.Spec, spec); err != nil {
+		return nil, err
+	}
+	if s.Ready {
+		if m, err := p.machine(ctx, s); err != nil || m.Running() {
+			return m, err
+		}
+	}
+	return p.start(ctx, s, network.Network)
+}
+
+// start makes everything that a machine consists of while it runs. What a former try has left
+// of that goes first, as it cannot be told what state it is in.
+func (p *Provider) start(ctx context.Context, s *machineState, n Network) (*Machine, error) {
+	if err := p.stop(ctx, s.Spec.Cluster, s.Spec.Name); err != nil {
+		return nil, err
+	}
+	s.Ready = false
+	if err := writeState(p.machineFile(s.Spec.Cluster, s.Spec.Name), s); err != nil {
+		return nil, err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return p.makeRoot(s) })
+	g.Go(func() error { return plugIn(s.Spec, n) })
+	g.Go(func() error { return p.changeHost(gctx, machineSettings()) })
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	if err := p.boot(ctx, s); err != nil {
+		return nil, err
+	}
+	s.Ready = true
+	if err := writeState(p.machineFile(s.Spec.Cluster, s.Spec.Name), s); err != nil {
+		return nil, err
+	}
+	m, err := p.machine(ctx, s)
+	if err == nil && !m.Running() {
+		err = errors.New("it stopped right after its start")
+	}
+	return m, err
+}
+
+func newMachineID() string {
+	b := make([]byte, 16)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+// makeDirs makes the directories of a machine; only root gets into any of them.
+func makeDirs(dirs ...string) error {
+	for _, d := range dirs {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,66 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// fenceProtocol marks our routes in the kernel's table, as every routing program has a number
+// of its own there.
+const fenceProtocol = 83
+
+// firstMetric begins the metrics of fences. A route's metric is part of its key, so clusters
+// can fence the same prefix when each has its own. It is high so that the connected route of a
+// bridge, which has metric 0, wins over the fence of the same subnet.
+const firstMetric = 0x53000000
+
+func freeMetric(others []*networkState) int {
+	taken := map[int]bool{}
+	for _, s := range others {
+		taken[s.Metric] = true
+	}
+	m := firstMetric
+	for taken[m] {
+		m++
+	}
+	return m
+}
+
+func addFences(s *networkState) error {
+	for _, prefix := range append([]netip.Prefix{s.Network.Subnet}, s.Network.Fenced...) {
+		if err := netlink.RouteReplace(&netlink.Route{
+			Dst:      ipNet(prefix),
+			Type:     unix.RTN_BLACKHOLE,
+			Protocol: fenceProtocol,
+			Priority: s.Metric,
+			Table:    unix.RT_TABLE_MAIN,
+		}); err != nil {
+			return fmt.Errorf("fence %q: %w", prefix, err)
+		}
+	}
+	return nil
+}
+
+func removeFences(metric int) error {
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4,
+		&netlink.Route{Protocol: fenceProtocol, Priority: metric, Table: unix.RT_TABLE_MAIN},
+		netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_PRIORITY|netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return fmt.Errorf("list fences: %w", err)
+	}
+	for i := range routes {
+		if err := netlink.RouteDel(&routes[i]); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("remove fence %q: %w", routes[i].Dst, err)
+		}
+	}
+	return nil
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}

@@ -1,0 +1,176 @@
+package local
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+
+	"golang.org/x/crypto/ssh"
+
+	"slipway.dev/slipway/internal/fault"
+)
+
+// MachineSpec says what machine to make.
+type MachineSpec struct {
+	Cluster       string                `json:"cluster"`
+	Name          string                `json:"name"`
+	Address       netip.Addr            `json:"address"` // on eth0, with the length of the cluster's subnet
+	Layers        []string              `json:"layers"`  // read-only directories, topmost first
+	Binds         []Bind                `json:"binds,omitempty"`
+	OnLink        []netip.Prefix        `json:"onLink,omitempty"` // reached directly through eth0
+	Labels        map[string]string     `json:"labels,omitempty"`
+	AuthorizedKey string                `json:"authorizedKey,omitempty"` // one line; may log in as root
+	Hosts         map[string]netip.Addr `json:"hosts,omitempty"`         // further lines of /etc/hosts
+	Resolvers     []string              `json:"resolvers,omitempty"`
+}
+
+// Bind puts a directory or file of this computer into the machine. A Source that is no absolute
+// path is below MachineDir; a Source that is missing becomes an empty directory.
+type Bind struct {
+	Source   string `json:"source"`
+	Target   string `json:"target"`
+	ReadOnly bool   `json:"readOnly,omitempty"`
+}
+
+// Machine is a machine as it was when it was looked at.
+type Machine struct {
+	provider *Provider
+	spec     MachineSpec
+	pid      int
+	hostKey  ssh.PublicKey
+}
+
+// Name is the machine's name in its cluster, and its host name.
+func (m *Machine) Name() string { return m.spec.Name }
+
+// Cluster is the name of the cluster that the machine belongs to.
+func (m *Machine) Cluster() string { return m.spec.Cluster }
+
+// Address is the machine's address on the cluster's network.
+func (m *Machine) Address() netip.Addr { return m.spec.Address }
+
+// Labels are the caller's own, as given to Create.
+func (m *Machine) Labels() map[string]string { return m.spec.Labels }
+
+// Dir is the machine's plain directory on this computer, which is the caller's to use.
+func (m *Machine) Dir() string { return m.provider.MachineDir(m.spec.Cluster, m.spec.Name) }
+
+// Pid is the process id of the machine's systemd on this computer, 0 when it does not run.
+func (m *Machine) Pid() int { return m.pid }
+
+// Running tells whether the machine ran when it was looked at.
+func (m *Machine) Running() bool { return m.pid != 0 }
+
+// HostKey is what the machine's sshd proves to be. It is nil when the machine was only half made.
+func (m *Machine) HostKey() ssh.PublicKey { return m.hostKey }
+
+func (m *Machine) id() string { return machineID(m.spec.Cluster, m.spec.Name) }
+
+func (s MachineSpec) check() error {
+	if err := checkNames(s.Cluster, s.Name); err != nil {
+		return err
+	}
+	if !s.Address.Is4() {
+		return fmt.Errorf("make machine %q: %q is not an IPv4 address", s.Name, s.Address)
+	}
+	if len(s.Layers) == 0 {
+		return fmt.Errorf("make machine %q: it has no layers", s.Name)
+	}
+	for _, l := range s.Layers {
+		if _, err := os.Stat(l); err != nil {
+			return fmt.Errorf("make machine %q: look at its layer: %w", s.Name, err)
+		}
+	}
+	return nil
+}
+
+// machine looks at the machine as it is now.
+func (p *Provider) machine(ctx context.Context, s *machineState) (*Machine, error) {
+	m := &Machine{provider: p, spec: s.Spec}
+	pid, err := p.pid(ctx, s.Spec.Cluster, s.Spec.Name)
+	if err != nil {
+		return nil, err
+	}
+	m.pid = pid
+	if m.hostKey, err = readHostKey(p.machineHome(s.Spec.Cluster, s.Spec.Name)); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// pid gives 0 for a container that is not there or not running.
+func (p *Provider) pid(ctx context.Context, cluster, name string) (int, error) {
+	id := machineID(cluster, name)
+	if _, err := os.Stat(filepath.Join(p.runc.Root, id, "state.json")); err != nil {
+		return 0, nil //nolint:nilerr // without it runc knows no such container
+	}
+	c, err := p.runc.State(ctx, id)
+	if err != nil {
+		return 0, fmt.Errorf("ask for the state of machine %q: %w", name, err)
+	}
+	if c.Status != string(specRunning) {
+		return 0, nil
+	}
+	return c.Pid, nil
+}
+
+// List gives the machines of a cluster, of all clusters if it is "", from the provider's own
+// state; those that were only half made are among them.
+func (p *Provider) List(ctx context.Context, cluster string) ([]*Machine, error) {
+	clusters := []string{cluster}
+	if cluster == "" {
+		var err error
+		if clusters, err = p.clusters(); err != nil {
+			return nil, err
+		}
+	}
+	var all []*Machine
+	for _, c := range clusters {
+		names, err := p.machineNames(c)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			m, err := p.look(ctx, c, name)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, m)
+		}
+	}
+	return all, nil
+}
+
+func (p *Provider) look(ctx context.Context, cluster, name string) (*Machine, error) {
+	s, err := p.loadMachine(cluster, name)
+	if err != nil {
+		return nil, err
+	}
+	if s == nil {
+		return &Machine{provider: p, spec: MachineSpec{Cluster: cluster, Name: name}}, nil
+	}
+	return p.machine(ctx, s)
+}
+
+func sameMachine(have, want MachineSpec) error {
+	if reflect.DeepEqual(normal(have), normal(want)) {
+		return nil
+	}
+	return fault.New("machine-differs", fmt.Sprintf("make machine %q of cluster %q", want.Name, want.Cluster),
+		fmt.Errorf("it exists with other settings than asked for"), "delete it first")
+}
+
+// normal makes empty and absent equal, as JSON does not keep them apart.
+func normal(s MachineSpec) MachineSpec {
+	v := reflect.ValueOf(&s).Elem()
+	for i := range v.NumField() {
+		f := v.Field(i)
+		if (f.Kind() == reflect.Slice || f.Kind() == reflect.Map) && f.Len() == 0 {
+			f.SetZero()
+		}
+	}
+	return s
+}

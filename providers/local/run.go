@@ -1,0 +1,236 @@
+package local
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	runc "github.com/containerd/go-runc"
+)
+
+// Command is a program to run in a machine, as root, with nothing between its arguments and it.
+// The zero value of each stream is /dev/null.
+type Command struct {
+	Args   []string
+	Env    []string // NAME=value, added to the machine's PATH and HOME
+	Stdin  io.Reader
+	Stdout io.Writer
+	Stderr io.Writer
+}
+
+// ExitError is a program in a machine that ended with another code than 0.
+type ExitError struct {
+	Args   []string
+	Code   int
+	Stderr string // the end of what it wrote there
+}
+
+func (e *ExitError) Error() string {
+	text := fmt.Sprintf("%q ended with code %d", strings.Join(e.Args, " "), e.Code)
+	if s := strings.TrimSpace(e.Stderr); s != "" {
+		text += ": " + s[strings.LastIndexByte(s, '\n')+1:]
+	}
+	return text
+}
+
+// Run runs a program in the machine and waits for its end. When the context ends first, the
+// program is killed. The error is an *ExitError if the program failed by itself.
+func (m *Machine) Run(ctx context.Context, c Command) error {
+	process, err := rootProcess(c.Args...)
+	if err != nil {
+		return err
+	}
+	process.Env = append(process.Env, "HOME=/root", "LANG=C.UTF-8")
+	process.Env = append(process.Env, c.Env...)
+	dir, err := os.MkdirTemp(m.provider.cfg.RunDir, "run-")
+	if err != nil {
+		return fmt.Errorf("run %q: %w", c.Args, err)
+	}
+	defer os.RemoveAll(dir)
+	streams := &runIO{command: c, pidFile: filepath.Join(dir, "pid")}
+	log := filepath.Join(dir, "log")
+	err = m.provider.runc.Exec(ctx, m.id(), *process, &runc.ExecOpts{IO: streams, PidFile: streams.pidFile, LogFile: log})
+	streams.finish(ctx)
+	return m.runError(ctx, c, streams, log, err)
+}
+
+func (m *Machine) runError(ctx context.Context, c Command, s *runIO, log string, err error) error {
+	if err == nil {
+		return s.err()
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("run %q on machine %q: %w", c.Args, m.Name(), context.Cause(ctx))
+	}
+	if why := lastError(log); why != "" {
+		return fmt.Errorf("run %q on machine %q: %s", c.Args, m.Name(), why)
+	}
+	if code, ok := s.exitCode(); ok {
+		return &ExitError{Args: c.Args, Code: code, Stderr: s.tail.String()}
+	}
+	return fmt.Errorf("run %q on machine %q: %w", c.Args, m.Name(), err)
+}
+
+// runIO connects a program's streams. It has pipes of its own instead of leaving them to
+// os/exec, because a reader that blocks must not keep Run from returning after the program's end.
+type runIO struct {
+	command Command
+	pidFile string
+	cmd     *exec.Cmd
+	tail    tail
+	ours    []*os.File // our ends of the output pipes
+	theirs  []*os.File // the program's ends of all pipes
+	outputs sync.WaitGroup
+	mu      sync.Mutex
+	failed  error
+}
+
+func (r *runIO) Set(cmd *exec.Cmd) {
+	r.cmd = cmd
+	stderr := io.Writer(&r.tail)
+	if r.command.Stderr != nil {
+		stderr = io.MultiWriter(r.command.Stderr, &r.tail)
+	}
+	cmd.Stdout = r.output(r.command.Stdout)
+	cmd.Stderr = r.output(stderr)
+	cmd.Stdin = r.input(r.command.Stdin)
+	cmd.Cancel = r.cancel
+	cmd.WaitDelay = cancelLimit
+}
+
+// cancelLimit is what runc gets to see that its program was killed, before it is killed itself.
+const cancelLimit = 2 * time.Second
+
+// cancel kills the program and what is in its process group; runc then ends by itself. Without a
+// pid there is no program yet, and runc passes the signal on as soon as there is.
+func (r *runIO) cancel() error {
+	data, err := os.ReadFile(r.pidFile)
+	if err != nil {
+		return r.cmd.Process.Signal(syscall.SIGTERM)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil || pid <= 1 {
+		return r.cmd.Process.Signal(syscall.SIGTERM)
+	}
+	if group, err := syscall.Getpgid(pid); err == nil && group == pid {
+		return syscall.Kill(-pid, syscall.SIGKILL)
+	}
+	return syscall.Kill(pid, syscall.SIGKILL)
+}
+
+// output gives what the program writes to; a file needs nobody to copy.
+func (r *runIO) output(w io.Writer) io.Writer {
+	if w == nil {
+		w = io.Discard
+	}
+	if f, ok := w.(*os.File); ok {
+		return f
+	}
+	ours, theirs, err := os.Pipe()
+	if err != nil {
+		r.fail(err)
+		return w
+	}
+	r.ours, r.theirs = append(r.ours, ours), append(r.theirs, theirs)
+	r.outputs.Add(1)
+	go func() {
+		defer r.outputs.Done()
+		if _, err := io.Copy(w, ours); err != nil {
+			r.fail(fmt.Errorf("copy the program's output: %w", err))
+			_ = ours.Close() // the program gets SIGPIPE instead of blocking for ever
+		}
+	}()
+	return theirs
+}
+
+func (r *runIO) input(in io.Reader) io.Reader {
+	if in == nil {
+		return nil
+	}
+	if f, ok := in.(*os.File); ok {
+		return f
+	}
+	theirs, ours, err := os.Pipe()
+	if err != nil {
+		r.fail(err)
+		return nil
+	}
+	r.theirs = append(r.theirs, theirs)
+	go func() { // not waited for: it may block in the caller's reader after the program's end
+		_, _ = io.Copy(ours, in)
+		_ = ours.Close()
+	}()
+	return theirs
+}
+
+// CloseAfterStart leaves the program as the only holder of its ends.
+func (r *runIO) CloseAfterStart() error {
+	for _, f := range r.theirs {
+		_ = f.Close()
+	}
+	return nil
+}
+
+// finish waits until all output has arrived. A child in the background may hold a pipe open; then
+// it is the context that ends the wait.
+func (r *runIO) finish(ctx context.Context) {
+	_ = r.CloseAfterStart() // in case it never started
+	stop := context.AfterFunc(ctx, func() {
+		for _, f := range r.ours {
+			_ = f.SetReadDeadline(time.Unix(1, 0))
+		}
+	})
+	r.outputs.Wait()
+	stop()
+	for _, f := range r.ours {
+		_ = f.Close()
+	}
+}
+
+func (r *runIO) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failed == nil {
+		r.failed = err
+	}
+}
+
+func (r *runIO) err() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failed
+}
+
+func (r *runIO) exitCode() (int, bool) {
+	if r.cmd == nil || r.cmd.ProcessState == nil {
+		return 0, false
+	}
+	return r.cmd.ProcessState.ExitCode(), true
+}
+
+func (r *runIO) Close() error          { return nil }
+func (r *runIO) Stdin() io.WriteCloser { return nil }
+func (r *runIO) Stdout() io.ReadCloser { return nil }
+func (r *runIO) Stderr() io.ReadCloser { return nil }
+
+// tail keeps the end of what is written to it.
+type tail struct{ data []byte }
+
+const tailLimit = 4096
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.data = append(t.data, p...)
+	if len(t.data) > tailLimit {
+		t.data = append(t.data[:0], t.data[len(t.data)-tailLimit:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string { return string(t.data) }
