@@ -1,0 +1,118 @@
+package addons
+
+import (
+	"fmt"
+	"strconv"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// calico is upstream's manifest for the Kubernetes datastore, patched: see the constructors of the
+// patches for what and why.
+func calico(cfg Config, manifests Manifests) (Addon, error) {
+	path := "calico/calico-vxlan.yaml"
+	if cfg.Typha {
+		path = "calico/calico-typha.yaml"
+	}
+	set, err := upstream(manifests, "calico-manifests", path)
+	if err != nil {
+		return Addon{}, err
+	}
+	if err := patchCalico(cfg, set); err != nil {
+		return Addon{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return Addon{Objects: set, Waits: calicoWaits(cfg)}, nil
+}
+
+func calicoWaits(cfg Config) []Wait {
+	waits := []Wait{
+		{Kind: KindDaemonSet, Name: "calico-node", Min: cfg.Nodes},
+		{Kind: KindDeployment, Name: "calico-kube-controllers", Min: 1},
+	}
+	if cfg.Typha {
+		waits = append(waits, Wait{Kind: KindDeployment, Name: "calico-typha", Min: typhaReplicas(cfg.Nodes)})
+	}
+	return waits
+}
+
+func patchCalico(cfg Config, set []*unstructured.Unstructured) error {
+	if err := edit(set, "ConfigMap", "calico-config", calicoSettings(cfg)); err != nil {
+		return err
+	}
+	if err := edit(set, "DaemonSet", "calico-node", calicoNodePatches(cfg)...); err != nil {
+		return err
+	}
+	if err := edit(set, "Deployment", "calico-kube-controllers", kubeControllersPatches(cfg)...); err != nil {
+		return err
+	}
+	if !cfg.Typha {
+		return nil
+	}
+	return edit(set, "Deployment", "calico-typha", typhaPatches(cfg)...)
+}
+
+// calicoSettings sets the backend, which the Typha manifest has as BGP, and the MTU.
+func calicoSettings(cfg Config) patch[corev1.ConfigMap] {
+	return func(m *corev1.ConfigMap) error {
+		for _, key := range []string{"calico_backend", "veth_mtu", "cni_network_config", "typha_service_name"} {
+			if m.Data[key] == "" {
+				return fmt.Errorf("data.%s is not in the manifest", key)
+			}
+		}
+		m.Data["calico_backend"] = "vxlan"
+		m.Data["veth_mtu"] = strconv.Itoa(cfg.MTU)
+		return nil
+	}
+}
+
+// kubeControllersPatches: the controllers run on the pod network, where an API server on the node's
+// loopback is out of reach; there they use the service address as upstream does.
+func kubeControllersPatches(cfg Config) []patch[appsv1.Deployment] {
+	const name = "calico-kube-controllers"
+	pod := func(d *appsv1.Deployment) *corev1.PodSpec { return &d.Spec.Template.Spec }
+	patches := []patch[appsv1.Deployment]{
+		func(d *appsv1.Deployment) error { return setComponentImage(cfg, pod(d), name, name) },
+		func(d *appsv1.Deployment) error { return quickStart(pod(d), name) },
+	}
+	if !cfg.apiOnLoopback() {
+		patches = append(patches, func(d *appsv1.Deployment) error { return setAPIServer(cfg, pod(d), name) })
+	}
+	return patches
+}
+
+// setComponentImage uses the bundle's image of a component.
+func setComponentImage(cfg Config, pod *corev1.PodSpec, container, component string) error {
+	ref, err := cfg.image(component)
+	if err != nil {
+		return err
+	}
+	return setImage(pod, container, ref)
+}
+
+// setAPIServer gives a container an address of the API server that works before kube-proxy has
+// programmed any service. install-cni also writes it into the CNI plugin's kubeconfig.
+func setAPIServer(cfg Config, pod *corev1.PodSpec, name string) error {
+	c, err := container(pod, name)
+	if err != nil {
+		return err
+	}
+	if err := addEnv(c, "KUBERNETES_SERVICE_HOST", cfg.APIHost); err != nil {
+		return err
+	}
+	return addEnv(c, "KUBERNETES_SERVICE_PORT", strconv.Itoa(cfg.APIPort))
+}
+
+// upstream reads one manifest of a component of the bundle.
+func upstream(manifests Manifests, component, path string) ([]*unstructured.Unstructured, error) {
+	text, ok := manifests[component][path]
+	if !ok {
+		return nil, fmt.Errorf("no %q in component %q", path, component)
+	}
+	set, err := decode(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return set, nil
+}
