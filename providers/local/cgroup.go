@@ -21,6 +21,7 @@ const cgroupRoot = "slipway"
 type hierarchy struct {
 	path    string
 	unified bool
+	options []string // of the mount
 }
 
 func hierarchies() ([]hierarchy, error) {
@@ -33,7 +34,7 @@ func hierarchies() ([]hierarchy, error) {
 	var out []hierarchy
 	for _, m := range mounts {
 		if strings.HasPrefix(m.Mountpoint, "/sys/fs/cgroup") {
-			out = append(out, hierarchy{m.Mountpoint, m.FSType == "cgroup2"})
+			out = append(out, hierarchy{m.Mountpoint, m.FSType == "cgroup2", strings.Split(m.VFSOptions, ",")})
 		}
 	}
 	return out, nil
@@ -165,17 +166,4 @@ func walkUp(dir string, visit func(string) error) error {
 
 func gone(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV)
-}
-
-// removeCgroups removes a cluster's group, and the one of all clusters after the last. The
-// host's lock is held, so no other cluster begins meanwhile.
-func removeCgroups(p *Provider, cluster string) error {
-	if err := removeCgroup(filepath.Join("/", cgroupRoot, cluster)); err != nil {
-		return err
-	}
-	all, err := p.networks()
-	if err != nil || len(all) > 0 {
-		return err
-	}
-	return removeCgroup("/" + cgroupRoot)
 }

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	runc "github.com/containerd/go-runc"
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -99,8 +98,8 @@ const pollMillis = 100
 func (p *Provider) forgetContainer(ctx context.Context, id string) error {
 	dir := filepath.Join(p.runc.Root, id)
 	if _, err := os.Stat(filepath.Join(dir, "state.json")); err == nil {
-		// Its processes are gone; force also takes one that never got further than "created".
-		_ = p.runc.Delete(ctx, id, &runc.DeleteOpts{Force: true})
+		// What runc would refuse to delete, and what it does not know of, goes with the rest below.
+		_ = p.runc.Delete(ctx, id, nil)
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("remove the container's state: %w", err)

@@ -46,19 +46,35 @@ func addFences(s *networkState) error {
 	return nil
 }
 
+// removeFences removes the fences with a metric, whatever they are for.
 func removeFences(metric int) error {
-	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4,
-		&netlink.Route{Protocol: fenceProtocol, Priority: metric, Table: unix.RT_TABLE_MAIN},
-		netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_PRIORITY|netlink.RT_FILTER_TABLE)
+	routes, err := list(func() ([]netlink.Route, error) {
+		return netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Protocol: fenceProtocol}, netlink.RT_FILTER_PROTOCOL)
+	})
 	if err != nil {
 		return fmt.Errorf("list fences: %w", err)
 	}
 	for i := range routes {
+		if routes[i].Priority != metric {
+			continue
+		}
 		if err := netlink.RouteDel(&routes[i]); err != nil && !errors.Is(err, unix.ESRCH) {
 			return fmt.Errorf("remove fence %q: %w", routes[i].Dst, err)
 		}
 	}
 	return nil
+}
+
+// list asks again when the kernel's answer was cut short because something changed meanwhile.
+func list[T any](ask func() ([]T, error)) ([]T, error) {
+	const tries = 10
+	for range tries {
+		all, err := ask()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return all, err
+		}
+	}
+	return ask()
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {

@@ -1,10 +1,12 @@
 package local_test
 
 import (
+	"bytes"
 	"context"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,22 +20,32 @@ type host struct {
 	rootfs string
 }
 
+// newHost gives a provider that is expected to have left nothing when the test ends.
 func newHost(t *testing.T) *host {
 	t.Helper()
-	rootfs, runc := os.Getenv("SLIPWAY_TEST_ROOTFS"), os.Getenv("SLIPWAY_TEST_RUNC")
+	m := needMachines(t)
+	h := newProvider(t, m.runc())
+	h.rootfs = m.rootfs()
+	return h
+}
+
+func newProvider(t *testing.T, runc string) *host {
+	t.Helper()
+	// Not t.TempDir, whose file system may be one that cannot hold an overlay's upper directory.
 	dir, err := os.MkdirTemp("/var/tmp", "slipway-local-*")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	config := local.Config{StateDir: filepath.Join(dir, "state"), RunDir: filepath.Join(dir, "run"), Runc: runc}
-	h := &host{local.New(config), config, rootfs}
+	h := &host{Provider: local.New(config), config: config}
 	t.Cleanup(func() { h.sweep(t) })
 	return h
 }
 
 // sweep deletes what a failed test has left.
 func (h *host) sweep(t *testing.T) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 	defer cancel()
 	machines, err := h.List(ctx, "")
@@ -53,20 +65,61 @@ func (h *host) sweep(t *testing.T) {
 	}
 }
 
-func network(cluster string) local.Network {
+func (h *host) down(t *testing.T, cluster string, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if err := h.Delete(t.Context(), cluster, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := h.DeleteNetwork(t.Context(), cluster); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (h *host) ensure(t *testing.T, n local.Network) {
+	t.Helper()
+	if err := h.EnsureNetwork(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (h *host) create(t *testing.T, spec local.MachineSpec) *local.Machine {
+	t.Helper()
+	start := time.Now()
+	m, err := h.Create(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("made %s in %s", spec.Name, time.Since(start).Round(time.Millisecond))
+	return m
+}
+
+// network is that of cluster number i.
+func network(cluster string, i byte) local.Network {
 	return local.Network{
 		Cluster: cluster,
-		Subnet:  netip.MustParsePrefix("10.91.0.0/24"),
-		Gateway: netip.MustParseAddr("10.91.0.1"),
+		Subnet:  netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 91, i, 0}), 24),
+		Gateway: netip.AddrFrom4([4]byte{10, 91, i, 1}),
 		Fenced:  []netip.Prefix{netip.MustParsePrefix("10.92.0.0/16"), netip.MustParsePrefix("10.93.0.0/16")},
 	}
 }
 
-func (h *host) spec(cluster, name, address string) local.MachineSpec {
+// spec is that of machine number i in cluster number 0.
+func (h *host) spec(cluster, name string, i byte) local.MachineSpec {
 	return local.MachineSpec{
 		Cluster: cluster,
 		Name:    name,
-		Address: netip.MustParseAddr(address),
+		Address: netip.AddrFrom4([4]byte{10, 91, 0, i}),
 		Layers:  []string{h.rootfs},
 	}
+}
+
+func shell(t *testing.T, m *local.Machine, script string) string {
+	t.Helper()
+	var out bytes.Buffer
+	if err := m.Run(t.Context(), local.Command{Args: []string{"sh", "-c", script}, Stdout: &out, Stderr: &out}); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	return strings.TrimSpace(out.String())
 }

@@ -1,13 +1,13 @@
 package local_test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"runtime"
 	"syscall"
 	"testing"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -18,13 +18,20 @@ const inside = "SLIPWAY_TEST_INSIDE"
 // routes hurt nobody, and in a mount namespace whose / is shared, as systemd makes it: mounts of
 // a machine must not come back there. Both go with this process.
 func TestMain(m *testing.M) {
-	if os.Getuid() != 0 || os.Getenv(inside) != "" {
+	if os.Getuid() != 0 {
 		os.Exit(m.Run())
 	}
-	runtime.LockOSThread() // the namespaces are the thread's, and exec keeps the thread's
-	err := enter()
-	fmt.Fprintln(os.Stderr, "enter the namespaces of the tests:", err)
-	os.Exit(1)
+	if os.Getenv(inside) == "" {
+		runtime.LockOSThread() // the namespaces are the thread's, and exec keeps the thread's
+		fmt.Fprintln(os.Stderr, "enter the namespaces of the tests:", enter())
+		os.Exit(1)
+	}
+	if spec := os.Getenv(createAndDie); spec != "" {
+		os.Exit(createFor(spec))
+	}
+	code := m.Run()
+	_ = os.RemoveAll(unpacked().dir)
+	os.Exit(code)
 }
 
 func enter() error {
@@ -36,7 +43,12 @@ func enter() error {
 			return err
 		}
 	}
+	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.LinkSetUp(lo)
+	}
+	if err != nil {
+		return err
+	}
 	return syscall.Exec("/proc/self/exe", os.Args, append(os.Environ(), inside+"=1"))
 }
-
-var _ = context.Background

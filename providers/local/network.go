@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"reflect"
 
 	"slipway.dev/slipway/internal/fault"
@@ -136,11 +137,8 @@ func (p *Provider) DeleteNetwork(ctx context.Context, cluster string) error {
 	if err := p.unmakeNetwork(cluster); err != nil {
 		return fmt.Errorf("delete network of cluster %q: %w", cluster, err)
 	}
-	if err := p.restoreHost(ctx, func() error { return removeCgroups(p, cluster) }); err != nil {
-		return err
-	}
 	p.dropLock("cluster-" + cluster)
-	return nil
+	return p.restoreHost(ctx, func() error { return p.removeShared(cluster) })
 }
 
 func (p *Provider) unmakeNetwork(cluster string) error {
@@ -161,6 +159,20 @@ func (p *Provider) unmakeNetwork(cluster string) error {
 	}
 	removeEmpty(p.machinesHome(cluster), p.clusterHome(cluster))
 	return nil
+}
+
+// removeShared removes what belongs to the cluster's machines together, and after the last
+// cluster what belongs to all. The host's lock is held, so no other cluster begins meanwhile.
+func (p *Provider) removeShared(cluster string) error {
+	if err := removeCgroup(filepath.Join("/", cgroupRoot, cluster)); err != nil {
+		return err
+	}
+	all, err := p.networks()
+	if err != nil || len(all) > 0 {
+		return err
+	}
+	removeEmpty(netnsDir)
+	return removeCgroup("/" + cgroupRoot)
 }
 
 // removeEmpty removes directories that hold nothing; what the caller keeps in one stays.

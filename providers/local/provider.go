@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"syscall"
 
 	runc "github.com/containerd/go-runc"
 
@@ -31,6 +32,8 @@ func New(cfg Config) *Provider {
 		Command:   cfg.Runc,
 		Root:      filepath.Join(cfg.RunDir, "runc"),
 		LogFormat: runc.JSON,
+		// A runc that outlived a killed slipway would go on making what the next one deletes.
+		PdeathSignal: syscall.SIGKILL,
 	}}
 }
 

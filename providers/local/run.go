@@ -57,7 +57,9 @@ func (m *Machine) Run(ctx context.Context, c Command) error {
 	defer os.RemoveAll(dir)
 	streams := &runIO{command: c, pidFile: filepath.Join(dir, "pid")}
 	log := filepath.Join(dir, "log")
-	err = m.provider.runc.Exec(ctx, m.id(), *process, &runc.ExecOpts{IO: streams, PidFile: streams.pidFile, LogFile: log})
+	r := *m.provider.runc
+	r.PdeathSignal = syscall.SIGTERM // which runc passes on to the program
+	err = r.Exec(ctx, m.id(), *process, &runc.ExecOpts{IO: streams, PidFile: streams.pidFile, LogFile: log})
 	streams.finish(ctx)
 	return m.runError(ctx, c, streams, log, err)
 }

@@ -105,7 +105,7 @@ func nextPrefix(p netip.Prefix) netip.Prefix {
 // hostClaims lists the addresses and routes in the caller's network namespace, without those on
 // the link ownBridge and without fences, which clusters may share.
 func hostClaims(ownBridge string) ([]claim, error) {
-	links, err := netlink.LinkList()
+	links, err := list(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
@@ -122,12 +122,12 @@ func hostClaims(ownBridge string) ([]claim, error) {
 }
 
 func addressClaims(names map[int]string, ownBridge string) ([]claim, error) {
-	list, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+	all, err := list(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
 	var out []claim
-	for _, a := range list {
+	for _, a := range all {
 		if name := names[a.LinkIndex]; name != ownBridge {
 			out = append(out, claim{prefixOf(a.IPNet), "an address of " + name})
 		}
@@ -137,13 +137,16 @@ func addressClaims(names map[int]string, ownBridge string) ([]claim, error) {
 
 func routeClaims(names map[int]string, ownBridge string) ([]claim, error) {
 	// Table 0 asks for all tables: policy routing of a VPN counts too.
-	list, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+	every := &netlink.Route{Table: unix.RT_TABLE_UNSPEC}
+	all, err := list(func() ([]netlink.Route, error) {
+		return netlink.RouteListFiltered(netlink.FAMILY_V4, every, netlink.RT_FILTER_TABLE)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
 	var out []claim
-	for i := range list {
-		r := &list[i]
+	for i := range all {
+		r := &all[i]
 		if r.Protocol == fenceProtocol || ownBridge != "" && names[r.LinkIndex] == ownBridge || isDefault(r.Dst) {
 			continue
 		}

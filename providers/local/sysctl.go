@@ -122,16 +122,24 @@ func atLeast(have, want string) bool {
 	return errH == nil && errW == nil && h >= w
 }
 
-// restoreHost puts settings back that nobody uses any more, and runs also, under the host's lock.
-func (p *Provider) restoreHost(ctx context.Context, also func() error) error {
+// restoreHost puts settings back that nobody uses any more. Before that it runs first, under the
+// host's lock as well.
+func (p *Provider) restoreHost(ctx context.Context, first func() error) error {
 	unlock, err := p.lockHost(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if err := also(); err != nil {
+	if err := first(); err != nil {
 		return err
 	}
+	if err := p.restoreSettings(); err != nil {
+		return err
+	}
+	return p.tidy()
+}
+
+func (p *Provider) restoreSettings() error {
 	s, err := p.loadHost()
 	if err != nil || len(s.Settings) == 0 {
 		return err
@@ -154,6 +162,17 @@ func (p *Provider) restoreHost(ctx context.Context, also func() error) error {
 	}
 	s.Settings = kept
 	return errors.Join(append(errs, writeState(p.hostFile(), s))...)
+}
+
+// tidy removes directories that only clusters needed, after the last one.
+func (p *Provider) tidy() error {
+	clusters, err := p.clusters()
+	if err != nil || len(clusters) > 0 {
+		return err
+	}
+	p.dropLock("host")
+	removeEmpty(p.lockDir(), p.runc.Root, p.cfg.RunDir, filepath.Join(p.cfg.StateDir, "clusters"), p.cfg.StateDir)
+	return nil
 }
 
 // restore leaves a value alone that somebody else has set since.
