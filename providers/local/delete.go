@@ -97,7 +97,7 @@ const pollMillis = 100
 
 func (p *Provider) forgetContainer(ctx context.Context, id string) error {
 	dir := filepath.Join(p.runc.Root, id)
-	if _, err := os.Stat(filepath.Join(dir, "state.json")); err == nil {
+	if p.hasContainer(id) {
 		// What runc would refuse to delete, and what it does not know of, goes with the rest below.
 		_ = p.runc.Delete(ctx, id, nil)
 	}

@@ -104,10 +104,13 @@ func (p *Provider) machine(ctx context.Context, s *machineState) (*Machine, erro
 // pid gives 0 for a container that is not there or not running.
 func (p *Provider) pid(ctx context.Context, cluster, name string) (int, error) {
 	id := machineID(cluster, name)
-	if _, err := os.Stat(filepath.Join(p.runc.Root, id, "state.json")); err != nil {
-		return 0, nil //nolint:nilerr // without it runc knows no such container
+	if !p.hasContainer(id) {
+		return 0, nil
 	}
 	c, err := p.runc.State(ctx, id)
+	if err != nil && !p.hasContainer(id) { // deleted just now
+		return 0, nil
+	}
 	if err != nil {
 		return 0, fmt.Errorf("ask for the state of machine %q: %w", name, err)
 	}
@@ -115,6 +118,12 @@ func (p *Provider) pid(ctx context.Context, cluster, name string) (int, error) {
 		return 0, nil
 	}
 	return c.Pid, nil
+}
+
+// hasContainer tells whether runc knows the container, without the cost of asking it.
+func (p *Provider) hasContainer(id string) bool {
+	_, err := os.Stat(filepath.Join(p.runc.Root, id, "state.json"))
+	return err == nil
 }
 
 // List gives the machines of a cluster, of all clusters if it is "", from the provider's own

@@ -18,18 +18,28 @@ const netnsDir = "/run/netns"
 
 func netnsPath(id string) string { return filepath.Join(netnsDir, id) }
 
-// inNetns runs f on a thread of its own that has been moved by enter. f must not start
-// goroutines that rely on the namespace. The thread ends with the goroutine, because it is
-// never unlocked: nothing else can ever run in the wrong namespace.
+// inNetns runs f on a thread that has been moved by enter. f must not start goroutines that rely
+// on the namespace. A thread that cannot be moved back ends with its goroutine, as it stays
+// locked to it: nothing else can ever run in the wrong namespace.
 func inNetns(enter func() error, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
-		if err := enter(); err != nil {
-			done <- fmt.Errorf("enter network namespace: %w", err)
+		home, err := netns.Get()
+		if err != nil {
+			done <- fmt.Errorf("open own network namespace: %w", err)
 			return
 		}
-		done <- f()
+		defer home.Close()
+		if err = enter(); err != nil {
+			err = fmt.Errorf("enter network namespace: %w", err)
+		} else {
+			err = f()
+		}
+		if netns.Set(home) == nil {
+			runtime.UnlockOSThread()
+		}
+		done <- err
 	}()
 	return <-done
 }
