@@ -167,3 +167,31 @@ func walkUp(dir string, visit func(string) error) error {
 func gone(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV)
 }
+
+// removeEmptyCgroup removes a group that has no children from every hierarchy.
+func removeEmptyCgroup(path string) error {
+	all, err := hierarchies()
+	if err != nil {
+		return err
+	}
+	for _, h := range all {
+		removeEmpty(filepath.Join(h.path, path))
+	}
+	return nil
+}
+
+// anyMachines tells whether this computer has machines at all, of this provider or of one with
+// another state directory.
+func anyMachines() (bool, error) {
+	all, err := hierarchies()
+	if err != nil {
+		return false, err
+	}
+	for _, h := range all {
+		found, err := filepath.Glob(filepath.Join(h.path, cgroupRoot, "*", "*", "cgroup.procs"))
+		if err != nil || len(found) > 0 {
+			return len(found) > 0, err
+		}
+	}
+	return false, nil
+}

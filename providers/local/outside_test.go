@@ -58,7 +58,7 @@ func listenOutside(t *testing.T) (netns.NsHandle, net.Listener) {
 	if r.err != nil {
 		t.Fatal("make the outside:", r.err)
 	}
-	sh(t, "ip address add "+uplinkAddress+"/24 dev uplink; ip link set uplink up")
+	sh(t, "sysctl -qw net.ipv6.conf.uplink.disable_ipv6=1; ip address add "+uplinkAddress+"/24 dev uplink; ip link set uplink up")
 	t.Cleanup(func() { sh(t, "ip link delete uplink") })
 	return r.ns, r.l
 }

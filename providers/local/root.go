@@ -29,6 +29,9 @@ func (p *Provider) home(s MachineSpec) home { return home(p.machineHome(s.Cluste
 // makeRoot mounts a machine's root file system and writes what is its own into it.
 func (p *Provider) makeRoot(s *machineState) error {
 	h := p.home(s.Spec)
+	if err := os.RemoveAll(h.bundle()); err != nil { // a runc that was killed leaves files it then trips over
+		return err
+	}
 	if err := makeDirs(h.upper(), h.work(), h.root(), h.data(), h.bundle()); err != nil {
 		return err
 	}

@@ -107,22 +107,39 @@ func (r *runIO) Set(cmd *exec.Cmd) {
 	cmd.WaitDelay = cancelLimit
 }
 
-// cancelLimit is what runc gets to see that its program was killed, before it is killed itself.
-const cancelLimit = 2 * time.Second
+// cancelLimit is what runc gets to start a program whose pid is to be known, and again to see that
+// it was killed, before it is killed itself.
+const (
+	cancelLimit = 2 * time.Second
+	cancelRetry = 5 * time.Millisecond
+)
 
-// cancel kills the program and what is in its process group; runc then ends by itself. Without a
-// pid there is no program yet, and runc passes the signal on as soon as there is.
+// cancel kills the program and what is in its process group; runc then ends by itself. A program
+// can run for a moment before runc writes down its pid.
 func (r *runIO) cancel() error {
+	for deadline := time.Now().Add(cancelLimit); time.Now().Before(deadline); time.Sleep(cancelRetry) {
+		if pid, ok := r.pid(); ok {
+			return killGroup(pid)
+		}
+		if r.cmd.Process.Signal(syscall.Signal(0)) != nil { // it has ended
+			return os.ErrProcessDone
+		}
+	}
+	return r.cmd.Process.Signal(syscall.SIGTERM) // which runc passes on
+}
+
+func (r *runIO) pid() (int, bool) {
 	data, err := os.ReadFile(r.pidFile)
 	if err != nil {
-		return r.cmd.Process.Signal(syscall.SIGTERM)
+		return 0, false
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	if err != nil || pid <= 1 {
-		return r.cmd.Process.Signal(syscall.SIGTERM)
-	}
+	return pid, err == nil && pid > 1
+}
+
+func killGroup(pid int) error {
 	if group, err := syscall.Getpgid(pid); err == nil && group == pid {
-		return syscall.Kill(-pid, syscall.SIGKILL)
+		pid = -pid
 	}
 	return syscall.Kill(pid, syscall.SIGKILL)
 }

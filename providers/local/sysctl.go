@@ -185,7 +185,11 @@ func (w setting) restore() error {
 }
 
 func (p *Provider) users() (map[user]bool, error) {
-	users := map[user]bool{}
+	others, err := anyMachines()
+	if err != nil {
+		return nil, err
+	}
+	users := map[user]bool{userMachines: others}
 	clusters, err := p.clusters()
 	if err != nil {
 		return nil, err
