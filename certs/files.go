@@ -1,0 +1,102 @@
+package certs
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"time"
+)
+
+// File is one file of a node.
+type File struct {
+	Path string // below /etc/kubernetes, or absolute
+	Data []byte
+	Mode fs.FileMode
+	// Link, when set, is the target of a symbolic link to make at Path; Data is then what is read
+	// through it. The kubelet can only rotate its client certificate if "current" is a link.
+	Link string
+}
+
+const (
+	secret fs.FileMode = 0o600
+	public fs.FileMode = 0o644
+)
+
+// Files gives the files of the authorities themselves: control planes only.
+func (a *Authorities) Files() []File {
+	var out []File
+	for _, name := range []string{ClusterCA, EtcdCA, FrontProxyCA} {
+		ca := a.byName()[name]
+		out = append(out, pair(authorityPath(name), issued{cert: ca.certPEM, key: ca.keyPEM})...)
+	}
+	return append(out,
+		File{Path: "pki/sa.key", Data: a.serviceAccount.private, Mode: secret},
+		File{Path: "pki/sa.pub", Data: a.serviceAccount.public, Mode: public})
+}
+
+// NodeFiles gives all files of a node, with new keys and certificates.
+func (a *Authorities) NodeFiles(c Cluster, n Node, now time.Time) ([]File, error) {
+	if err := check(c, n); err != nil {
+		return nil, err
+	}
+	out := []File{{Path: authorityPath(ClusterCA) + ".crt", Data: a.cluster.certPEM, Mode: public}}
+	if n.ControlPlane {
+		out = a.Files()
+	}
+	for _, e := range Table() {
+		if !n.ControlPlane && !e.Workers {
+			continue
+		}
+		files, err := a.files(e, c, n, now)
+		if err != nil {
+			return nil, fmt.Errorf("make certificates of node %q: %w", n.Name, err)
+		}
+		out = append(out, files...)
+	}
+	conf, err := a.kubeletConfig(c, n)
+	if err != nil {
+		return nil, err
+	}
+	return append(out, conf), nil
+}
+
+func check(c Cluster, n Node) error {
+	switch {
+	case n.Name == "":
+		return fmt.Errorf("make certificates: the node has no name")
+	case len(n.Addresses) == 0:
+		return fmt.Errorf("make certificates of node %q: it has no address", n.Name)
+	case !n.ControlPlane && c.Endpoint == "":
+		return fmt.Errorf("make certificates of node %q: the cluster has no endpoint", n.Name)
+	}
+	return nil
+}
+
+func (a *Authorities) files(e Entry, c Cluster, n Node, now time.Time) ([]File, error) {
+	cert, err := a.issue(e, c, n, now)
+	if err != nil {
+		return nil, err
+	}
+	switch e.Form {
+	case Kubeconfig:
+		data, err := a.kubeconfig(c.Name, e.API(c, n), e.CommonName(n), cert)
+		return []File{{Path: e.Path, Data: data, Mode: secret}}, err
+	case Rotated:
+		return rotated(e.Path, cert, now), nil
+	default:
+		return pair(e.Path, cert), nil
+	}
+}
+
+func pair(base string, i issued) []File {
+	return []File{{Path: base + ".crt", Data: i.cert, Mode: public}, {Path: base + ".key", Data: i.key, Mode: secret}}
+}
+
+func rotated(current string, i issued, now time.Time) []File {
+	data := append(append([]byte{}, i.cert...), i.key...)
+	dated := path.Join(path.Dir(current), "kubelet-client-"+now.Format("2006-01-02-15-04-05")+".pem")
+	return []File{
+		{Path: dated, Data: data, Mode: secret},
+		{Path: current, Data: data, Mode: secret, Link: dated},
+	}
+}
