@@ -1,0 +1,72 @@
+package engine
+
+import (
+	"errors"
+	"time"
+
+	"slipway.dev/slipway/internal/fault"
+)
+
+// State is where a step is in its life.
+type State string
+
+// The states of a step, in the order in which they can follow each other.
+const (
+	Started   State = "started"
+	Waiting   State = "waiting"   // Message says for what
+	Done      State = "done"      // something was changed
+	Unchanged State = "unchanged" // everything was there already
+	Failed    State = "failed"    // Error says why
+)
+
+// Event is what a step reports; one JSON object a line is the format between a host and whoever
+// drives it, and what `--output json` prints. Version is 1.
+type Event struct {
+	Version int       `json:"v"`
+	Time    time.Time `json:"time"`
+	Host    string    `json:"host,omitempty"`
+	Step    string    `json:"step"`
+	State   State     `json:"state"`
+	// Start is when the step started; Seconds, set when it has ended, how long it took.
+	Start   time.Time `json:"start"`
+	Seconds float64   `json:"seconds,omitempty"`
+	Message string    `json:"message,omitempty"`
+	Error   *Problem  `json:"error,omitempty"`
+}
+
+// Problem is a fault as it crosses from a host to whoever drives it.
+type Problem struct {
+	ID   string `json:"id"`
+	Op   string `json:"op"`
+	Why  string `json:"why,omitempty"`
+	Next string `json:"next,omitempty"`
+}
+
+// Report receives events. It is called from several goroutines at once.
+type Report func(Event)
+
+// Problems turns the faults in an error into what can be sent; an error without a fault becomes
+// one with the identifier "step-failed".
+func Problems(step string, err error) *Problem {
+	for _, f := range fault.All(err) {
+		p := &Problem{ID: f.ID, Op: f.Op, Next: f.Next}
+		if f.Err != nil {
+			p.Why = f.Err.Error()
+		}
+		return p
+	}
+	return &Problem{
+		ID: "step-failed", Op: "run step " + step, Why: err.Error(),
+		Next: "mend the cause and run the same command again: it goes on where it stopped",
+	}
+}
+
+// Fault turns a problem back into the error it was made from.
+func (p *Problem) Fault(host string) error {
+	f := fault.New(p.ID, p.Op, nil, p.Next)
+	if p.Why != "" {
+		f.Err = errors.New(p.Why)
+	}
+	f.Host = host
+	return f
+}

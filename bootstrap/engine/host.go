@@ -1,0 +1,185 @@
+package engine
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// Host changes the host it runs on, and writes the journal before each change. All its methods may
+// be called concurrently.
+type Host struct{ journal *Journal }
+
+// NewHost returns a host whose changes are recorded in j.
+func NewHost(j *Journal) *Host { return &Host{journal: j} }
+
+// File is a file that should be there with exactly this content and mode.
+type File struct {
+	Path string      `json:"path"`
+	Data []byte      `json:"data"`
+	Mode fs.FileMode `json:"mode"`
+}
+
+// Differing lists the files that are not there as they should be.
+func Differing(files []File) []string {
+	var out []string
+	for _, f := range files {
+		if !f.there() {
+			out = append(out, f.Path)
+		}
+	}
+	return out
+}
+
+func (f File) there() bool {
+	st, err := os.Lstat(f.Path)
+	if err != nil || !st.Mode().IsRegular() || st.Mode().Perm() != f.Mode.Perm() || st.Size() != int64(len(f.Data)) {
+		return false
+	}
+	data, err := os.ReadFile(f.Path)
+	return err == nil && bytes.Equal(data, f.Data)
+}
+
+// WriteFiles records what was there, in one journal write, then writes the files that differ.
+// Each appears under its name only when it is complete.
+func (h *Host) WriteFiles(step string, files []File) error {
+	var before []Entry
+	var todo []File
+	dirs := map[string]bool{}
+	for _, f := range files {
+		if f.there() {
+			continue
+		}
+		todo = append(todo, f)
+		before = append(before, missingDirs(step, filepath.Dir(f.Path), dirs)...)
+		e, err := fileEntry(step, f.Path)
+		if err != nil {
+			return err
+		}
+		before = append(before, e)
+	}
+	if err := h.journal.Record(before...); err != nil {
+		return err
+	}
+	for _, f := range todo {
+		if err := os.MkdirAll(filepath.Dir(f.Path), 0o755); err != nil { //nolint:gosec // system directories are world-readable
+			return fmt.Errorf("make directory: %w", err)
+		}
+		if err := replaceFile(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Mkdir records and makes a directory with its parents.
+func (h *Host) Mkdir(step, path string, mode fs.FileMode) error {
+	if err := h.journal.Record(missingDirs(step, path, map[string]bool{})...); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(path, mode); err != nil {
+		return fmt.Errorf("make directory: %w", err)
+	}
+	return os.Chmod(path, mode)
+}
+
+// missingDirs gives an entry for each directory on the way to path that does not exist, outermost first.
+func missingDirs(step, path string, known map[string]bool) []Entry {
+	var out []Entry
+	for p := path; p != "/" && p != "." && !known[p]; p = filepath.Dir(p) {
+		if _, err := os.Lstat(p); err == nil {
+			break
+		}
+		known[p] = true
+		out = append([]Entry{{Step: step, Kind: KindDir, Name: p, Absent: true}}, out...)
+	}
+	return out
+}
+
+func fileEntry(step, path string) (Entry, error) {
+	e := Entry{Step: step, Kind: KindFile, Name: path}
+	st, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		e.Absent = true
+		return e, nil
+	}
+	if err != nil {
+		return e, fmt.Errorf("look at %q: %w", path, err)
+	}
+	e.Mode = st.Mode()
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+		e.UID, e.GID = int(sys.Uid), int(sys.Gid)
+	}
+	switch {
+	case st.Mode()&fs.ModeSymlink != 0:
+		e.Link, err = os.Readlink(path)
+	case st.Mode().IsRegular():
+		e.Content, err = os.ReadFile(path)
+	default:
+		err = errors.New("it is neither a file nor a link")
+	}
+	if err != nil {
+		return e, fmt.Errorf("keep a copy of %q: %w", path, err)
+	}
+	return e, nil
+}
+
+func replaceFile(f File) error {
+	tmp, err := os.CreateTemp(filepath.Dir(f.Path), "."+filepath.Base(f.Path)+".slipway-*")
+	if err != nil {
+		return fmt.Errorf("write %q: %w", f.Path, err)
+	}
+	defer os.Remove(tmp.Name()) // gone already when all went well
+	_, err = tmp.Write(f.Data)
+	err = errors.Join(err, tmp.Chmod(f.Mode.Perm()), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), f.Path)
+	}
+	if err != nil {
+		return fmt.Errorf("write %q: %w", f.Path, err)
+	}
+	return nil
+}
+
+// Sysctl is a kernel setting, in dots, and the value it should have.
+type Sysctl struct{ Name, Value string }
+
+func (s Sysctl) path() string { return "/proc/sys/" + strings.ReplaceAll(s.Name, ".", "/") }
+
+func (s Sysctl) read() (string, error) {
+	b, err := os.ReadFile(s.path())
+	return strings.TrimSpace(string(b)), err
+}
+
+// DifferingSysctls lists the settings that have another value; settings this kernel lacks are left out.
+func DifferingSysctls(want []Sysctl) []string {
+	var out []string
+	for _, s := range want {
+		if v, err := s.read(); err == nil && v != s.Value {
+			out = append(out, fmt.Sprintf("%s: %s -> %s", s.Name, v, s.Value))
+		}
+	}
+	return out
+}
+
+// SetSysctls records and sets the settings that have another value.
+func (h *Host) SetSysctls(step string, want []Sysctl) error {
+	for _, s := range want {
+		v, err := s.read()
+		if err != nil || v == s.Value {
+			continue
+		}
+		if err := h.journal.Record(Entry{Step: step, Kind: KindSysctl, Name: s.Name, Value: v}); err != nil {
+			return err
+		}
+		if err := os.WriteFile(s.path(), []byte(s.Value), 0o600); err != nil {
+			return fmt.Errorf("set %s to %s: %w", s.Name, s.Value, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,131 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Step is one thing that a host must have or do. Its constructor closes over exactly what it needs.
+type Step struct {
+	Name  string   // stable: users type it
+	Needs []string // steps that must have ended first
+	// Check looks and changes nothing. It returns what would change, or nothing if all is there.
+	Check func(ctx context.Context) ([]string, error)
+	// Do makes it so. It may be run again after a crash at any point.
+	Do func(ctx context.Context, progress func(string)) error
+	// Undo stops what the step started, before the journal puts back what the step changed.
+	// It may be nil.
+	Undo func(ctx context.Context) error
+}
+
+// ErrGraph is wrapped by errors about a list of steps that cannot be run.
+var ErrGraph = errors.New("bad list of steps")
+
+// Validate checks that names are unique and that needs name earlier steps, so that the list reads top to bottom.
+func Validate(steps []Step) error {
+	seen := map[string]bool{}
+	for _, s := range steps {
+		if s.Name == "" || s.Check == nil || s.Do == nil || seen[s.Name] {
+			return fmt.Errorf("%w: step %q is incomplete or there twice", ErrGraph, s.Name)
+		}
+		for _, n := range s.Needs {
+			if !seen[n] {
+				return fmt.Errorf("%w: step %q needs %q, which is not above it", ErrGraph, s.Name, n)
+			}
+		}
+		seen[s.Name] = true
+	}
+	return nil
+}
+
+// Run runs the steps as a graph: each as soon as what it needs has ended. The first failure cancels
+// the context of the others, and all failures are returned. Report may be called concurrently.
+func Run(ctx context.Context, host string, steps []Step, report Report) error {
+	if err := Validate(steps); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	ended := make(map[string]chan struct{}, len(steps))
+	for _, s := range steps {
+		ended[s.Name] = make(chan struct{})
+	}
+	var failed failures
+	for _, s := range steps {
+		g.Go(func() error {
+			for _, n := range s.Needs {
+				select {
+				case <-ended[n]:
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
+			}
+			if err := runStep(ctx, host, s, report); err != nil {
+				failed.add(err)
+				return err
+			}
+			close(ended[s.Name])
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return failed.join(err)
+	}
+	return nil
+}
+
+// failures collects what failed by itself; what was only cancelled because of it adds nothing.
+type failures struct {
+	mu   sync.Mutex
+	errs []error
+}
+
+func (f *failures) add(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.errs) > 0 && errors.Is(err, context.Canceled) {
+		return
+	}
+	f.errs = append(f.errs, err)
+}
+
+func (f *failures) join(first error) error {
+	if len(f.errs) == 0 {
+		return first
+	}
+	return errors.Join(f.errs...)
+}
+
+func runStep(ctx context.Context, host string, s Step, report Report) error {
+	start := time.Now()
+	send := func(e Event) {
+		e.Version, e.Time, e.Host, e.Step, e.Start = 1, time.Now(), host, s.Name, start
+		report(e)
+	}
+	send(Event{State: Started})
+	state, err := converge(ctx, s, func(msg string) { send(Event{State: Waiting, Message: msg}) })
+	end := Event{State: state, Seconds: time.Since(start).Seconds()}
+	if err != nil {
+		end.State, end.Error = Failed, Problems(s.Name, err)
+	}
+	send(end)
+	if err != nil {
+		return end.Error.Fault(host)
+	}
+	return nil
+}
+
+func converge(ctx context.Context, s Step, progress func(string)) (State, error) {
+	change, err := s.Check(ctx)
+	if err != nil {
+		return Failed, fmt.Errorf("check: %w", err)
+	}
+	if len(change) == 0 {
+		return Unchanged, nil
+	}
+	return Done, s.Do(ctx, progress)
+}
