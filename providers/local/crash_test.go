@@ -57,7 +57,7 @@ func TestKilledInTheMiddle(t *testing.T) {
 					t.Errorf("got %q", got)
 				}
 			}
-			h.down(t, "lt-crash", "one")
+			h.downAll(t, "lt-crash")
 			before.compare(t, takeTraces(t, h))
 		})
 	}

@@ -77,6 +77,20 @@ func (h *host) down(t *testing.T, cluster string, names ...string) {
 	}
 }
 
+// downAll deletes what the provider itself knows of.
+func (h *host) downAll(t *testing.T, cluster string) {
+	t.Helper()
+	machines, err := h.List(t.Context(), cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, m := range machines {
+		names = append(names, m.Name())
+	}
+	h.down(t, cluster, names...)
+}
+
 func (h *host) ensure(t *testing.T, n local.Network) {
 	t.Helper()
 	if err := h.EnsureNetwork(t.Context(), n); err != nil {
