@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	runc "github.com/containerd/go-runc"
+	"golang.org/x/sys/unix"
 )
 
 // boot starts the machine and waits until its systemd says that it is up.
@@ -38,10 +39,29 @@ func (p *Provider) boot(ctx context.Context, s *machineState) error {
 	if err := p.runContainer(ctx, s.Spec, &bootIO{console: console, cgroup: cgroup}); err != nil {
 		return err
 	}
-	if err := up.wait(ctx); err != nil {
+	if err := up.wait(ctx, hasEnded(filepath.Join(h.bundle(), pidName))); err != nil {
 		return fmt.Errorf("wait for its systemd: %w (its last words: %q)", err, tailOfFile(console.Name()))
 	}
 	return nil
+}
+
+const pidName = "pid"
+
+// hasEnded looks for a process by its pid file; what is not there any more has ended.
+func hasEnded(pidFile string) func() bool {
+	return func() bool {
+		pid, ok := readPid(pidFile)
+		if !ok {
+			return true
+		}
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			return true
+		}
+		defer unix.Close(fd)
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0) // readable: a zombie
+		return err == nil && n > 0
+	}
 }
 
 func (p *Provider) runContainer(ctx context.Context, s MachineSpec, io *bootIO) error {
@@ -50,8 +70,11 @@ func (p *Provider) runContainer(ctx context.Context, s MachineSpec, io *bootIO) 
 	_ = os.Remove(log)
 	r := *p.runc
 	r.Log = log
-	opts := &runc.CreateOpts{IO: io, Detach: true, PidFile: filepath.Join(h.bundle(), "pid")}
+	opts := &runc.CreateOpts{IO: io, Detach: true, PidFile: filepath.Join(h.bundle(), pidName)}
 	if _, err := r.Run(ctx, machineID(s.Cluster, s.Name), h.bundle(), opts); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		return fmt.Errorf("start its container: %w: %s", err, lastError(log))
 	}
 	return nil

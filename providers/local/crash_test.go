@@ -3,10 +3,12 @@ package local_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -140,4 +142,43 @@ func TestStartAgain(t *testing.T) {
 	}
 	h.down(t, "lt-again", "one")
 	before.compare(t, takeTraces(t, h))
+}
+
+// TestBrokenInit has a PID 1 that gives up: Create must say so and not wait for ever.
+func TestBrokenInit(t *testing.T) {
+	h := newHost(t)
+	before := takeTraces(t, h)
+	h.ensure(t, network("lt-broken", 0))
+	layer := filepath.Join(h.rootfs, "..", "broken")
+	if err := os.MkdirAll(filepath.Join(layer, "usr/sbin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(layer, "usr/sbin/init"), []byte("#!/bin/sh\necho no such day; exit 3\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	spec := h.spec("lt-broken", "one", 2)
+	spec.Layers = append([]string{layer}, spec.Layers...)
+	_, err := h.Create(t.Context(), spec)
+	if err == nil || !strings.Contains(err.Error(), "no such day") {
+		t.Errorf("got %v", err)
+	}
+	h.down(t, "lt-broken", "one")
+	before.compare(t, takeTraces(t, h))
+}
+
+// TestCancelledCreate ends the context of Create at some moments; Delete takes the rest.
+func TestCancelledCreate(t *testing.T) {
+	h := newHost(t)
+	before := takeTraces(t, h)
+	for _, after := range []time.Duration{5, 40, 150} {
+		h.ensure(t, network("lt-cancel", 0))
+		ctx, cancel := context.WithTimeout(t.Context(), after*time.Millisecond)
+		_, err := h.Create(ctx, h.spec("lt-cancel", "one", 2))
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("after %dms: got %v", after, err)
+		}
+		h.down(t, "lt-cancel", "one")
+		before.compare(t, takeTraces(t, h))
+	}
 }

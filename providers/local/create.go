@@ -35,8 +35,8 @@ func (p *Provider) create(ctx context.Context, spec MachineSpec) (*Machine, erro
 	if err != nil {
 		return nil, err
 	}
-	if network == nil || !network.Network.Subnet.Contains(spec.Address) {
-		return nil, fmt.Errorf("its cluster has no network that %q is in", spec.Address)
+	if network == nil || !network.Network.Subnet.Contains(spec.Address) || network.Network.Gateway == spec.Address {
+		return nil, fmt.Errorf("its cluster has no network that %q is free in", spec.Address)
 	}
 	s, err := p.loadMachine(spec.Cluster, spec.Name)
 	if err != nil {

@@ -74,6 +74,10 @@ func checkNetwork(n Network) error {
 		if !f.IsValid() || !f.Addr().Is4() || f != f.Masked() {
 			return fmt.Errorf("make network of cluster %q: fenced %q is not an IPv4 prefix", n.Cluster, f)
 		}
+		if f.Overlaps(n.Subnet) {
+			return fault.New("subnet-overlap", fmt.Sprintf("use %s for the machines of cluster %q", n.Subnet, n.Cluster),
+				fmt.Errorf("%s is used inside the cluster, and the two overlap", f), "choose ranges that do not overlap")
+		}
 	}
 	return nil
 }

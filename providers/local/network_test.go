@@ -247,6 +247,9 @@ func TestBadInput(t *testing.T) {
 	wantFault(t, h.EnsureNetwork(t.Context(), network("a.b", 0)), "name-invalid")
 	wantFault(t, h.Delete(t.Context(), "..", "x"), "name-invalid")
 	n := network("ok", 0)
+	n.Fenced = append(n.Fenced, netip.MustParsePrefix("10.91.0.128/25"))
+	wantFault(t, h.EnsureNetwork(t.Context(), n), "subnet-overlap")
+	n = network("ok", 0)
 	n.Gateway = netip.MustParseAddr("10.1.1.1")
 	if err := h.EnsureNetwork(t.Context(), n); err == nil {
 		t.Error("a gateway outside of the subnet")

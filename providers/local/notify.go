@@ -38,23 +38,38 @@ func listenForUp(dir string) (*upSocket, error) {
 
 func (u *upSocket) Close() { _ = u.conn.Close() }
 
-// wait returns when systemd has started all that it should.
-func (u *upSocket) wait(ctx context.Context) error {
+// deathCheck is how often it is looked whether PID 1 still lives while nothing is heard of it.
+const deathCheck = 200 * time.Millisecond
+
+var errEnded = errors.New("it ended during its start")
+
+// wait returns when systemd has started all that it should, or can no longer do so.
+func (u *upSocket) wait(ctx context.Context, ended func() bool) error {
 	stop := context.AfterFunc(ctx, func() { _ = u.conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	buffer := make([]byte, 4096)
 	for {
-		n, err := u.conn.Read(buffer)
+		_ = u.conn.SetReadDeadline(time.Now().Add(deathCheck))
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err != nil {
+		n, err := u.conn.Read(buffer)
+		switch {
+		case err == nil && isReady(buffer[:n]):
+			return nil
+		case err != nil && !errors.Is(err, os.ErrDeadlineExceeded):
 			return err
-		}
-		for line := range bytes.Lines(buffer[:n]) {
-			if string(bytes.TrimSpace(line)) == "READY=1" {
-				return nil
-			}
+		case err != nil && ended():
+			return errEnded
 		}
 	}
+}
+
+func isReady(message []byte) bool {
+	for line := range bytes.Lines(message) {
+		if string(bytes.TrimSpace(line)) == "READY=1" {
+			return true
+		}
+	}
+	return false
 }

@@ -23,7 +23,11 @@ const (
 func addOutside(t *testing.T) {
 	t.Helper()
 	ns, listener := listenOutside(t)
-	t.Cleanup(func() { listener.Close(); ns.Close() })
+	t.Cleanup(func() {
+		sh(t, "ip link delete uplink")
+		listener.Close()
+		ns.Close()
+	})
 	go answer(listener)
 }
 
@@ -59,7 +63,6 @@ func listenOutside(t *testing.T) (netns.NsHandle, net.Listener) {
 		t.Fatal("make the outside:", r.err)
 	}
 	sh(t, "sysctl -qw net.ipv6.conf.uplink.disable_ipv6=1; ip address add "+uplinkAddress+"/24 dev uplink; ip link set uplink up")
-	t.Cleanup(func() { sh(t, "ip link delete uplink") })
 	return r.ns, r.l
 }
 

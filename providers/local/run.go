@@ -118,7 +118,7 @@ const (
 // can run for a moment before runc writes down its pid.
 func (r *runIO) cancel() error {
 	for deadline := time.Now().Add(cancelLimit); time.Now().Before(deadline); time.Sleep(cancelRetry) {
-		if pid, ok := r.pid(); ok {
+		if pid, ok := readPid(r.pidFile); ok {
 			return killGroup(pid)
 		}
 		if r.cmd.Process.Signal(syscall.Signal(0)) != nil { // it has ended
@@ -128,8 +128,8 @@ func (r *runIO) cancel() error {
 	return r.cmd.Process.Signal(syscall.SIGTERM) // which runc passes on
 }
 
-func (r *runIO) pid() (int, bool) {
-	data, err := os.ReadFile(r.pidFile)
+func readPid(file string) (int, bool) {
+	data, err := os.ReadFile(file)
 	if err != nil {
 		return 0, false
 	}
