@@ -29,7 +29,7 @@ func TestHandshakes(t *testing.T) {
 		server, client side
 		host           string
 	}{
-		{"by the service name", side{"pki/apiserver", cluster}, side{"pki/apiserver-kubelet-client", cluster}, "kubernetes.default.svc.cluster.local"},
+		{"by the service name", side{"pki/apiserver", cluster}, side{"kubelet", cluster}, "kubernetes.default.svc.cluster.local"},
 		{"by the service address", side{"pki/apiserver", cluster}, side{"kubelet", cluster}, "10.96.0.1"},
 		{"by the node's address", side{"pki/apiserver", cluster}, side{"kubelet", cluster}, "198.51.100.2"},
 		{"by the node's second address", side{"pki/apiserver", cluster}, side{"kubelet", cluster}, "2001:db8::2"},

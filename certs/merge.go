@@ -116,12 +116,12 @@ func unreadable(path string, err error) error {
 
 // target follows a symbolic link, so that the link stays and what it points to is replaced.
 func target(path string) (string, error) {
-	real, err := filepath.EvalSymlinks(path)
+	resolved, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return path, nil
 	}
 	if err != nil {
 		return "", unreadable(path, err)
 	}
-	return real, nil
+	return resolved, nil
 }

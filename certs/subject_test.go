@@ -18,17 +18,17 @@ import (
 func TestSubjects(t *testing.T) {
 	files := treeOf(nodeFiles(t, certs.ECDSA, controlPlane()))
 	for path, want := range map[string]string{
-		"pki/ca.crt":                       "CN=kubernetes",
-		"pki/etcd/ca.crt":                  "CN=etcd-ca",
-		"pki/front-proxy-ca.crt":           "CN=front-proxy-ca",
-		"pki/apiserver.crt":                "CN=kube-apiserver",
-		"pki/apiserver-kubelet-client.crt": "CN=kube-apiserver-kubelet-client,O=kubeadm:cluster-admins",
-		"pki/apiserver-etcd-client.crt":    "CN=kube-apiserver-etcd-client",
-		"pki/front-proxy-client.crt":       "CN=front-proxy-client",
-		"pki/etcd/server.crt":              "CN=dev-cp-1",
-		"pki/etcd/peer.crt":                "CN=dev-cp-1",
-		"pki/etcd/healthcheck-client.crt":  "CN=kube-etcd-healthcheck-client",
-		"/var/lib/kubelet/pki/kubelet.crt": "CN=system:node:dev-cp-1,O=system:nodes",
+		"pki/ca.crt":                                      "CN=kubernetes",
+		"pki/etcd/ca.crt":                                 "CN=etcd-ca",
+		"pki/front-proxy-ca.crt":                          "CN=front-proxy-ca",
+		"pki/apiserver.crt":                               "CN=kube-apiserver",
+		"pki/apiserver-kubelet-client.crt":                "CN=kube-apiserver-kubelet-client,O=kubeadm:cluster-admins",
+		"pki/apiserver-etcd-client.crt":                   "CN=kube-apiserver-etcd-client",
+		"pki/front-proxy-client.crt":                      "CN=front-proxy-client",
+		"pki/etcd/server.crt":                             "CN=dev-cp-1",
+		"pki/etcd/peer.crt":                               "CN=dev-cp-1",
+		"pki/etcd/healthcheck-client.crt":                 "CN=kube-etcd-healthcheck-client",
+		"/var/lib/kubelet/pki/kubelet.crt":                "CN=system:node:dev-cp-1,O=system:nodes",
 		"/var/lib/kubelet/pki/kubelet-client-current.pem": "CN=system:node:dev-cp-1,O=system:nodes",
 	} {
 		if got := files.leaf(t, path).Subject.String(); got != want {
