@@ -170,13 +170,13 @@ func TestBrokenInit(t *testing.T) {
 func TestCancelledCreate(t *testing.T) {
 	h := newHost(t)
 	before := takeTraces(t, h)
-	for _, after := range []time.Duration{5, 40, 150} {
+	for _, after := range []time.Duration{5 * time.Millisecond, 40 * time.Millisecond, 150 * time.Millisecond} {
 		h.ensure(t, network("lt-cancel", 0))
-		ctx, cancel := context.WithTimeout(t.Context(), after*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), after)
 		_, err := h.Create(ctx, h.spec("lt-cancel", "one", 2))
 		cancel()
 		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("after %dms: got %v", after, err)
+			t.Errorf("after %s: got %v", after, err)
 		}
 		h.down(t, "lt-cancel", "one")
 		before.compare(t, takeTraces(t, h))

@@ -127,7 +127,7 @@ func unmountBelow(dir string) error {
 }
 
 func mountsBelow(dir string) ([]string, error) {
-	real, err := filepath.EvalSymlinks(dir)
+	path, err := filepath.EvalSymlinks(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
@@ -135,7 +135,7 @@ func mountsBelow(dir string) ([]string, error) {
 		return nil, err
 	}
 	infos, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
-		return m.Mountpoint != real && !strings.HasPrefix(m.Mountpoint, real+"/"), false
+		return m.Mountpoint != path && !strings.HasPrefix(m.Mountpoint, path+"/"), false
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list mounts: %w", err)

@@ -51,6 +51,7 @@ func TestMachine(t *testing.T) {
 }
 
 func testIdentity(t *testing.T, m *local.Machine) {
+	t.Helper()
 	for script, want := range map[string]string{
 		"systemctl is-system-running": "running",
 		"hostname":                    "one",
@@ -77,6 +78,7 @@ func peerIndex(t *testing.T, m *local.Machine) string {
 }
 
 func testRun(t *testing.T, m *local.Machine) {
+	t.Helper()
 	var out, stderr bytes.Buffer
 	in := strings.Repeat("round trip\n", 100_000)
 	err := m.Run(t.Context(), local.Command{Args: []string{"cat"}, Stdin: strings.NewReader(in), Stdout: &out})
@@ -102,6 +104,7 @@ func testRun(t *testing.T, m *local.Machine) {
 }
 
 func testCancel(t *testing.T, m *local.Machine) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	out, w := io.Pipe()
 	done := make(chan error, 1)
@@ -121,6 +124,7 @@ func testCancel(t *testing.T, m *local.Machine) {
 }
 
 func testPut(t *testing.T, m *local.Machine) {
+	t.Helper()
 	for _, path := range []string{"/etc/deep/er/file", "/run/file", "/var/lib/thing/put"} {
 		if err := m.Put(t.Context(), path, 0o640, strings.NewReader("content")); err != nil {
 			t.Fatal(err)
@@ -138,6 +142,7 @@ func testPut(t *testing.T, m *local.Machine) {
 }
 
 func testBind(t *testing.T, m *local.Machine) {
+	t.Helper()
 	shell(t, m, "echo from-inside >/var/lib/thing/file")
 	data, err := os.ReadFile(filepath.Join(m.Dir(), "data", "file"))
 	if err != nil || string(data) != "from-inside\n" {
@@ -148,14 +153,16 @@ func testBind(t *testing.T, m *local.Machine) {
 // testPropagation mounts where kubelet would, and looks for it in another mount namespace inside,
 // as a pod has one, and on the computer outside.
 func testPropagation(t *testing.T, m *local.Machine) {
+	t.Helper()
 	before := strings.Join(mounts(t), "\n")
 	out := shell(t, m, `
 		mkdir -p /var/lib/thing/volume && mkfifo /tmp/go /tmp/on
-		unshare --mount --propagation slave sh -c 'echo on >/tmp/on; read x </tmp/go; findmnt -n -o FSTYPE /var/lib/thing/volume; findmnt -n -o FSTYPE /mnt' >/tmp/out &
+		unshare --mount --propagation slave sh -c 'echo on >/tmp/on; read x </tmp/go
+			for d in /var/lib/thing/volume /mnt; do findmnt -n -o FSTYPE $d; done' >/tmp/out &
 		read x </tmp/on
 		mount -t tmpfs none /var/lib/thing/volume && mount -t tmpfs none /mnt
 		echo go >/tmp/go; wait; cat /tmp/out; rm /tmp/go /tmp/on`)
-	if out != "tmpfs\ntmpfs" {
+	if out != strings.Join([]string{"tmpfs", "tmpfs"}, "\n") {
 		t.Errorf("seen inside: %q", out)
 	}
 	if after := strings.Join(mounts(t), "\n"); after != before {
@@ -165,6 +172,7 @@ func testPropagation(t *testing.T, m *local.Machine) {
 
 // testCgroups makes groups inside, as kubelet does; Delete must remove them.
 func testCgroups(t *testing.T, m *local.Machine) {
+	t.Helper()
 	shell(t, m, `for d in $(findmnt -rn -t cgroup,cgroup2 -o TARGET); do mkdir -p $d/kubepods/burstable/pod; done`)
 	for _, dir := range find(t, "/sys/fs/cgroup", "-type", "d", "-name", "kubepods") {
 		if !strings.Contains(dir, "/slipway/") {
@@ -191,6 +199,7 @@ func clientKey(t *testing.T) (string, ssh.Signer) {
 }
 
 func testSSH(t *testing.T, m *local.Machine, signer ssh.Signer) {
+	t.Helper()
 	for _, address := range []string{"127.0.0.1:22", "10.91.0.2:22"} {
 		conn, err := m.Dial(t.Context(), "tcp", address)
 		if err != nil {
@@ -230,6 +239,7 @@ func login(t *testing.T, conn net.Conn, m *local.Machine, signer ssh.Signer) str
 }
 
 func testAgain(t *testing.T, h *host, m *local.Machine, spec local.MachineSpec) {
+	t.Helper()
 	again := h.create(t, spec)
 	if again.Pid() != m.Pid() || !bytes.Equal(again.HostKey().Marshal(), m.HostKey().Marshal()) {
 		t.Errorf("another machine: pid %d, not %d", again.Pid(), m.Pid())
@@ -242,6 +252,7 @@ func testAgain(t *testing.T, h *host, m *local.Machine, spec local.MachineSpec) 
 }
 
 func testList(t *testing.T, h *host, m *local.Machine) {
+	t.Helper()
 	for _, cluster := range []string{"", "lt-life"} {
 		list, err := h.List(t.Context(), cluster)
 		if err != nil || len(list) != 1 {
