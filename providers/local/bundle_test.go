@@ -24,16 +24,12 @@ type materials struct {
 func (m materials) rootfs() string { return filepath.Join(m.dir, "rootfs") }
 func (m materials) runc() string   { return filepath.Join(m.dir, "runc/usr/local/sbin/runc") }
 
-// unpacked unpacks once for all tests; TestMain removes it.
+// unpacked unpacks once for all tests, into a directory that TestMain makes and removes.
 var unpacked = sync.OnceValue(func() materials {
-	dir, err := os.MkdirTemp("/var/tmp", "slipway-local-bundle-*")
-	if err != nil {
-		return materials{err: err}
-	}
-	m := materials{dir: dir}
+	m := materials{dir: os.Getenv(scratch)}
 	bundle, err := findBundle()
 	if err == nil {
-		err = errors.Join(bundle.extract("machine-rootfs", m.rootfs()), bundle.extract("runc", filepath.Join(dir, "runc")))
+		err = errors.Join(bundle.extract("machine-rootfs", m.rootfs()), bundle.extract("runc", filepath.Join(m.dir, "runc")))
 	}
 	m.err = err
 	return m

@@ -29,9 +29,24 @@ func TestMain(m *testing.M) {
 	if spec := os.Getenv(createAndDie); spec != "" {
 		os.Exit(createFor(spec))
 	}
-	code := m.Run()
-	_ = os.RemoveAll(unpacked().dir)
-	os.Exit(code)
+	os.Exit(runWithScratch(m))
+}
+
+// scratch names a directory for what all tests share.
+const scratch = "SLIPWAY_TEST_SCRATCH"
+
+func runWithScratch(m *testing.M) int {
+	// Not os.TempDir, whose file system may be one that cannot hold an overlay's upper directory.
+	dir, err := os.MkdirTemp("/var/tmp", "slipway-local-bundle-*")
+	if err == nil {
+		defer os.RemoveAll(dir)
+		err = os.Setenv(scratch, dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
 }
 
 func enter() error {
