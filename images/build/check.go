@@ -1,0 +1,135 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"slipway.dev/slipway/internal/fault"
+)
+
+// space is what a whole build needs: parts, their temporary copies, and the bundle.
+const space = 6 << 30
+
+// toolchain is what the bytes of a compiled program depend on besides its source.
+type toolchain struct{ golang, c string }
+
+// findToolchain asks the compilers for their versions; a missing one is reported by check.
+func findToolchain(ctx context.Context) toolchain {
+	ask := func(args ...string) string {
+		out, err := command{args: args, env: goEnv(false)}.run(ctx)
+		if err != nil {
+			return ""
+		}
+		return strings.TrimSpace(string(out))
+	}
+	return toolchain{golang: ask("go", "env", "GOVERSION"), c: ask("gcc", "-dumpfullversion")}
+}
+
+// debianPackage names the package of each tool.
+func debianPackage(tool string) string {
+	if tool == "go" {
+		return "" // Debian's is too old
+	}
+	if tool == "libseccomp" {
+		return "libseccomp-dev"
+	}
+	return tool
+}
+
+// check refuses a build that cannot succeed, before anything is made.
+func (b *builder) check(ctx context.Context, todo []*unit, o Options) error {
+	if len(todo) == 0 {
+		return nil
+	}
+	if err := checkTools(ctx, todo); err != nil {
+		return err
+	}
+	if len(o.Components) > 0 {
+		return nil
+	}
+	return errors.Join(checkSpace(b.cache), checkSpace(o.Output))
+}
+
+func checkTools(ctx context.Context, todo []*unit) error {
+	var lack, packages []string
+	for _, u := range todo {
+		for _, tool := range u.tools {
+			if !slices.Contains(lack, tool) && !installed(ctx, tool) {
+				lack = append(lack, tool)
+				if p := debianPackage(tool); p != "" {
+					packages = append(packages, p)
+				}
+			}
+		}
+	}
+	if len(lack) == 0 {
+		return nil
+	}
+	slices.Sort(lack)
+	slices.Sort(packages)
+	next := "apt-get install -y " + strings.Join(packages, " ")
+	if slices.Contains(lack, "go") {
+		next = strings.TrimPrefix(next+"; install Go 1.26 or newer", "apt-get install -y ; ")
+	}
+	return fault.New("missing-tools", "build the bundle", fmt.Errorf("not found: %s", strings.Join(lack, ", ")), next)
+}
+
+func installed(ctx context.Context, tool string) bool {
+	if tool == "libseccomp" {
+		// The static library has no program to look for.
+		_, err := command{args: []string{"pkg-config", "--exists", "libseccomp"}}.run(ctx)
+		return err == nil
+	}
+	_, err := exec.LookPath(tool)
+	return err == nil
+}
+
+func checkSpace(dir string) error {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err != nil {
+		return fmt.Errorf("read the free space of %q: %w", dir, err)
+	}
+	free := fs.Bavail * uint64(fs.Bsize) //nolint:gosec // a block size is positive
+	if free >= space {
+		return nil
+	}
+	return fault.New("disk-full", fmt.Sprintf("build into %q", dir),
+		fmt.Errorf("%d MiB are free, %d MiB are needed", free>>20, uint64(space)>>20), "free some space, or choose another folder")
+}
+
+// lock lets one build at a time use the cache. The kernel drops it when the process dies.
+func (b *builder) lock(ctx context.Context) (func(), error) {
+	f, err := os.OpenFile(filepath.Join(b.cache, ".lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, b.sweep()
+		}
+		select {
+		case <-ctx.Done():
+			f.Close()
+			return nil, fmt.Errorf("wait for another build to end: %w", ctx.Err())
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// sweep removes what a killed build left half made; nobody else is building now.
+func (b *builder) sweep() error {
+	left, err := filepath.Glob(filepath.Join(b.cache, ".tmp-*"))
+	for _, dir := range left {
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	return err
+}
