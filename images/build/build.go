@@ -49,6 +49,9 @@ func Build(ctx context.Context, o Options) error {
 		return err
 	}
 	defer unlock()
+	if err := b.heal(ctx, g.components); err != nil {
+		return failed(s, err)
+	}
 	todo := b.missing(g.components)
 	if err := b.check(ctx, todo, o); err != nil {
 		return err

@@ -61,7 +61,7 @@ func addComponent(from, to string, keep map[string]bool) (v1.Descriptor, error) 
 	}
 	for _, e := range entries {
 		keep[e.Name()] = true
-		if err := linkOrCopy(filepath.Join(from, "blobs", e.Name()), filepath.Join(to, e.Name())); err != nil {
+		if err := place(filepath.Join(from, "blobs", e.Name()), filepath.Join(to, e.Name())); err != nil {
 			return d, err
 		}
 	}
@@ -95,20 +95,18 @@ func writeJSON(file string, v any) error {
 	return os.Rename(tmp, file)
 }
 
-// linkOrCopy puts a file in a second place, without a second copy where the file system allows it.
-// What is there already is replaced: it may be damaged.
-func linkOrCopy(from, to string) error {
-	src, err := os.Stat(from)
-	if err != nil {
-		return err
-	}
-	if dst, err := os.Stat(to); err == nil && os.SameFile(src, dst) {
+// place copies a blob into the bundle unless it is there and whole. A copy and not a hard link:
+// damage to one bundle must not reach the cache and other bundles.
+func place(from, to string) error {
+	if named(to, filepath.Base(to)) {
 		return nil
 	}
-	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	err = os.Link(from, to)
+	return copyFile(from, to)
+}
+
+// linkOrCopy puts a file in a second place of the cache.
+func linkOrCopy(from, to string) error {
+	err := os.Link(from, to)
 	if errors.Is(err, syscall.EXDEV) || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EMLINK) {
 		return copyFile(from, to)
 	}
