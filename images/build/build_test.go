@@ -123,6 +123,7 @@ func TestBuild(t *testing.T) {
 
 // interrupted cancels a build in its first unit; nothing half made stays, and no index.
 func interrupted(t *testing.T, cache string) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	dir := t.TempDir()
 	err := build.Build(ctx, build.Options{
@@ -178,7 +179,7 @@ func TestMissingTools(t *testing.T) {
 			t.Errorf("%q does not name %s", f.Error(), tool)
 		}
 	}
-	if want := "apt-get install -y gcc libseccomp-dev mmdebstrap pkg-config"; !strings.Contains(f.Next, want) {
+	if want := "apt-get install -y debian-archive-keyring gcc libc6-dev libseccomp-dev mmdebstrap pkg-config"; !strings.Contains(f.Next, want) {
 		t.Errorf("the advice is %q, want %q in it", f.Next, want)
 	}
 }

@@ -33,15 +33,19 @@ func findToolchain(ctx context.Context) toolchain {
 	return toolchain{golang: ask("go", "env", "GOVERSION"), c: ask("gcc", "-dumpfullversion")}
 }
 
-// debianPackage names the package of each tool.
-func debianPackage(tool string) string {
-	if tool == "go" {
-		return "" // Debian's is too old
+// debianPackages names the packages of each tool. Debian's Go is too old.
+func debianPackages(tool string) []string {
+	switch tool {
+	case "go":
+		return nil
+	case "gcc":
+		return []string{"gcc", "libc6-dev"}
+	case "libseccomp":
+		return []string{"libseccomp-dev"}
+	case "mmdebstrap":
+		return []string{"mmdebstrap", "debian-archive-keyring"}
 	}
-	if tool == "libseccomp" {
-		return "libseccomp-dev"
-	}
-	return tool
+	return []string{tool}
 }
 
 // check refuses a build that cannot succeed, before anything is made.
@@ -49,7 +53,7 @@ func (b *builder) check(ctx context.Context, todo []*unit, o Options) error {
 	if len(todo) == 0 {
 		return nil
 	}
-	if err := checkTools(ctx, todo); err != nil {
+	if err := errors.Join(checkRoot(todo), checkTools(ctx, todo)); err != nil {
 		return err
 	}
 	if len(o.Components) > 0 {
@@ -58,15 +62,22 @@ func (b *builder) check(ctx context.Context, todo []*unit, o Options) error {
 	return errors.Join(checkSpace(b.cache), checkSpace(o.Output))
 }
 
+// checkRoot asks for root where Debian packages are installed: files keep their owners.
+func checkRoot(todo []*unit) error {
+	debian := slices.ContainsFunc(todo, func(u *unit) bool { return slices.Contains(u.tools, "mmdebstrap") })
+	if !debian || os.Geteuid() == 0 {
+		return nil
+	}
+	return fault.New("not-root", "build a root file system", errors.New("it is made by root only"), "run the command as root")
+}
+
 func checkTools(ctx context.Context, todo []*unit) error {
 	var lack, packages []string
 	for _, u := range todo {
 		for _, tool := range u.tools {
 			if !slices.Contains(lack, tool) && !installed(ctx, tool) {
 				lack = append(lack, tool)
-				if p := debianPackage(tool); p != "" {
-					packages = append(packages, p)
-				}
+				packages = append(packages, debianPackages(tool)...)
 			}
 		}
 	}

@@ -25,7 +25,8 @@ type debian struct {
 // unused is what no image and no machine reads. Copyright files stay: bundles are handed on.
 func unused() []string {
 	return []string{
-		"dev/*", "boot", "usr/share/doc/*/*.gz", "usr/share/doc/*/README*", "usr/share/doc/*/NEWS*", "usr/share/doc/*/examples", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian",
+		"dev/*", "boot", "usr/share/doc/*/*.gz", "usr/share/doc/*/README*", "usr/share/doc/*/NEWS*", "usr/share/doc/*/examples",
+		"usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian",
 		"usr/share/bug", "usr/share/doc-base", "usr/share/gcc", "usr/share/zsh",
 		"usr/share/bash-completion", "usr/share/polkit-1", "usr/share/pixmaps", "usr/share/menu", "usr/share/applications",
 		"usr/lib/x86_64-linux-gnu/gconv", "usr/lib/aarch64-linux-gnu/gconv", "usr/lib/locale", "usr/include",

@@ -103,3 +103,14 @@ func calico(s pins.Set) program {
 		ldflags: ld,
 	}
 }
+
+// Packages lists the commands that are compiled from an upstream, by the name of its files in
+// images/upstream; the updater makes the module of exactly these.
+func Packages(s pins.Set, upstream string) []string {
+	for _, p := range programs(s) {
+		if u, ok := s.Upstream(p.upstream); ok && u.Name == upstream {
+			return p.packages
+		}
+	}
+	return nil
+}

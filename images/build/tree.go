@@ -46,10 +46,6 @@ func (t tree) parents(name string) {
 	}
 }
 
-func (t tree) program(name, file string) {
-	t.add(name, &entry{kind: tar.TypeReg, mode: 0o755, file: file})
-}
-
 func (t tree) text(name string, mode int64, data string) {
 	t.add(name, &entry{kind: tar.TypeReg, mode: mode, data: []byte(data)})
 }

@@ -34,6 +34,7 @@ func TestFor(t *testing.T) {
 
 // each runs a check on every minor.
 func each(t *testing.T, check func(t *testing.T, s pins.Set)) {
+	t.Helper()
 	for _, minor := range pins.Minors() {
 		t.Run(minor, func(t *testing.T) {
 			s, err := pins.For(minor)
@@ -48,6 +49,7 @@ func each(t *testing.T, check func(t *testing.T, s pins.Set)) {
 func TestComponents(t *testing.T) {
 	version := regexp.MustCompile(`^(v?\d+\.\d+\.\d+(-\d+-g[0-9a-f]+)?|bookworm)$`)
 	each(t, func(t *testing.T, s pins.Set) {
+		t.Helper()
 		seen := map[string]bool{}
 		for _, c := range s.Components {
 			if seen[c.Name] {
@@ -57,7 +59,8 @@ func TestComponents(t *testing.T) {
 			if !version.MatchString(c.Version) {
 				t.Errorf("%s has the version %q", c.Name, c.Version)
 			}
-			if tag := c.Ref[strings.LastIndex(c.Ref, ":")+1:]; c.Ref != "" && !strings.HasPrefix(strings.TrimPrefix(tag, "v"), strings.TrimPrefix(c.Version, "v")) {
+			tag := strings.TrimPrefix(c.Ref[strings.LastIndex(c.Ref, ":")+1:], "v")
+			if c.Ref != "" && !strings.HasPrefix(tag, strings.TrimPrefix(c.Version, "v")) {
 				t.Errorf("%s %s has the reference %q", c.Name, c.Version, c.Ref)
 			}
 			if c.Upstream == "" {
@@ -74,6 +77,7 @@ func TestComponents(t *testing.T) {
 // without checksums.
 func TestUpstreams(t *testing.T) {
 	each(t, func(t *testing.T, s pins.Set) {
+		t.Helper()
 		for _, u := range s.Upstreams {
 			mod, sum, err := upstream.Module(u.Name)
 			if err != nil {
@@ -110,6 +114,7 @@ func required(f *modfile.File, module string) string {
 // Kubernetes' libraries carry the release's own number; one that lags behind would be a mix.
 func TestKubernetesLibraries(t *testing.T) {
 	each(t, func(t *testing.T, s pins.Set) {
+		t.Helper()
 		u, ok := s.Upstream("kubernetes")
 		if !ok || !strings.HasPrefix(u.Version, "v"+s.Minor+".") {
 			t.Fatalf("minor %s has Kubernetes %q", s.Minor, u.Version)
