@@ -130,6 +130,7 @@ func command(args ...string) *exec.Cmd {
 // also give it a new mount namespace, and the machines' mounts would be lost with it.
 func within(ns, home string, args ...string) *exec.Cmd {
 	cmd := command(append([]string{"nsenter", "--net=/run/netns/" + ns, "--"}, args...)...)
-	cmd.Env = append(os.Environ(), insideVar+"="+ns, stateVar+"="+filepath.Join(home, "state"), "KUBECONFIG="+filepath.Join(home, "kubeconfig"))
+	cmd.Env = append(os.Environ(), insideVar+"="+ns,
+		stateVar+"="+filepath.Join(home, "state"), "KUBECONFIG="+filepath.Join(home, "kubeconfig"))
 	return cmd
 }
