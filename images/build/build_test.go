@@ -10,6 +10,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"slipway.dev/slipway/images/build"
 	"slipway.dev/slipway/internal/fault"
@@ -121,13 +124,15 @@ func TestBuild(t *testing.T) {
 	t.Run("interrupted", func(t *testing.T) { interrupted(t, cache) })
 }
 
-// interrupted cancels a build in its first unit; nothing half made stays, and no index.
+// interrupted cancels a build while it compiles: no process, nothing half made, and no index stay.
 func interrupted(t *testing.T, cache string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	dir := t.TempDir()
 	err := build.Build(ctx, build.Options{
-		Output: dir, CacheDir: cache, Components: []string{"etcdutl"}, Report: func(build.Progress) { cancel() },
+		Output: dir, CacheDir: cache, Components: []string{"etcdutl"},
+		Report: func(build.Progress) { time.AfterFunc(500*time.Millisecond, cancel) },
 	})
 	if got := id(err); got != "build-interrupted" {
 		t.Errorf("got %q: %v", got, err)
@@ -139,6 +144,21 @@ func interrupted(t *testing.T, cache string) {
 	if len(left) > 0 {
 		t.Errorf("left %v", left)
 	}
+	if running := inside(cache); len(running) > 0 {
+		t.Errorf("processes %v still run", running)
+	}
+}
+
+// inside lists the processes that work below dir.
+func inside(dir string) []string {
+	var out []string
+	links, _ := filepath.Glob("/proc/[0-9]*/cwd")
+	for _, l := range links {
+		if cwd, err := os.Readlink(l); err == nil && strings.HasPrefix(cwd, dir+"/") {
+			out = append(out, l)
+		}
+	}
+	return out
 }
 
 func id(err error) string {
@@ -166,6 +186,23 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// TestDiskFull builds everything onto a file system that cannot hold it.
+func TestDiskFull(t *testing.T) {
+	needTools(t)
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	small := t.TempDir()
+	if err := unix.Mount("tmpfs", small, "tmpfs", 0, "size=16m"); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(small, 0)
+	err := build.Build(t.Context(), build.Options{Output: filepath.Join(small, "out"), CacheDir: t.TempDir()})
+	if id(err) != "disk-full" || !strings.Contains(err.Error(), small) {
+		t.Errorf("got %v, want disk-full that names %s", err, small)
+	}
+}
+
 // TestMissingTools looks with an empty search path: one fault names every tool and how to get it.
 func TestMissingTools(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
@@ -179,7 +216,8 @@ func TestMissingTools(t *testing.T) {
 			t.Errorf("%q does not name %s", f.Error(), tool)
 		}
 	}
-	if want := "apt-get install -y debian-archive-keyring gcc libc6-dev libseccomp-dev mmdebstrap pkg-config"; !strings.Contains(f.Next, want) {
+	want := "apt-get install -y debian-archive-keyring gcc libc6-dev libseccomp-dev mmdebstrap pkg-config"
+	if !strings.Contains(f.Next, want) {
 		t.Errorf("the advice is %q, want %q in it", f.Next, want)
 	}
 }
