@@ -128,4 +128,3 @@ func corednsTolerations(d *appsv1.Deployment) error {
 	pod.Tolerations = append(pod.Tolerations, corev1.Toleration{Key: controlPlane, Effect: corev1.TaintEffectNoSchedule})
 	return nil
 }
-

@@ -14,8 +14,8 @@ import (
 
 const definitionKind = "CustomResourceDefinition"
 
-var definitions = schema.GroupVersionResource{
-	Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions",
+func definitions() schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 }
 
 func isDefinition(u *unstructured.Unstructured) bool { return u.GetKind() == definitionKind }
@@ -42,7 +42,7 @@ func (a *applier) settle(ctx context.Context) error {
 	m := newMirrors()
 	defer m.wait()
 	defer stop()
-	store := m.follow(watching, a.client.dynamic.Resource(definitions), metav1.ListOptions{})
+	store := m.follow(watching, a.client.dynamic.Resource(definitions()), metav1.ListOptions{})
 	for {
 		for _, obj := range store.List() {
 			if u, ok := obj.(*unstructured.Unstructured); ok && established(u) {

@@ -50,8 +50,7 @@ func decodeOne(doc []byte) (*unstructured.Unstructured, error) {
 	if u.GetName() == "" || u.GetAPIVersion() == "" {
 		return nil, errors.New("an object without name or apiVersion")
 	}
-	// A CustomResourceDefinition is published with an empty status, which only the server may write.
-	unstructured.RemoveNestedField(u.Object, "status")
+	withoutServerFields(u.Object)
 	return u, nil
 }
 
@@ -60,16 +59,21 @@ func typed(u *unstructured.Unstructured, into any) error {
 	return runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(u.Object, into, true)
 }
 
-// untyped is the way back. What only a server may set is left out, so that apply never claims it.
+// untyped is the way back.
 func untyped(from any) (map[string]any, error) {
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(from)
 	if err != nil {
 		return nil, err
 	}
+	withoutServerFields(content)
+	return content, nil
+}
+
+// withoutServerFields drops what only a server may write, and generated manifests carry empty.
+func withoutServerFields(content map[string]any) {
 	unstructured.RemoveNestedField(content, "metadata", "creationTimestamp")
 	unstructured.RemoveNestedField(content, "spec", "template", "metadata", "creationTimestamp")
 	unstructured.RemoveNestedField(content, "status")
-	return content, nil
 }
 
 // describe names an object as every error of this package does: Kind/namespace/name.

@@ -7,6 +7,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientcmdv1 "k8s.io/client-go/tools/clientcmd/api/v1"
 	proxyv1alpha1 "k8s.io/kube-proxy/config/v1alpha1"
@@ -99,6 +100,9 @@ func compactYAML(v any) (string, error) {
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(v)
 	if err != nil {
 		return "", err
+	}
+	for _, unsaid := range [][]string{{"logging"}, {"clientConnection", "qps"}, {"clientConnection", "burst"}} {
+		unstructured.RemoveNestedField(content, unsaid...)
 	}
 	text, err := yaml.Marshal(compact(content))
 	return string(text), err

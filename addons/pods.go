@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // firstUnready names, in the order of names so that messages do not jump, a pod that is not ready.
@@ -86,15 +85,13 @@ func join(reason, message string) string {
 	return reason + ": " + message
 }
 
-var eventsResource = schema.GroupVersionResource{Version: "v1", Resource: "events"}
-
 // lastWarning is the newest warning about an object, or nothing where that cannot be had quickly:
 // it is asked for when time is up.
 func (w *waiter) lastWarning(ctx context.Context, subject string) string {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	match := fields.Set{"involvedObject.name": subject, "type": corev1.EventTypeWarning}
-	list, err := w.in(eventsResource).List(ctx, metav1.ListOptions{FieldSelector: match.AsSelector().String()})
+	list, err := w.in(coreResource("events")).List(ctx, metav1.ListOptions{FieldSelector: match.AsSelector().String()})
 	if err != nil || len(list.Items) == 0 {
 		return ""
 	}

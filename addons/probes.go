@@ -60,6 +60,8 @@ func quickStart(pod *corev1.PodSpec, name string) error {
 	if c.ReadinessProbe == nil {
 		return fmt.Errorf("container %q: its readiness probe is not in the manifest", c.Name)
 	}
+	// Upstream leaves this at one second, which starting a process can take on a busy machine.
+	c.ReadinessProbe.TimeoutSeconds = 10
 	c.StartupProbe = c.ReadinessProbe.DeepCopy()
 	c.StartupProbe.PeriodSeconds = 1
 	// Five minutes: who waits for an API server is not sick, and a restart would not help.

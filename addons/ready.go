@@ -64,7 +64,7 @@ func (w *waiter) one(ctx context.Context, a Addon, wait Wait) error {
 	defer stop()
 	name := fields.OneTermEqualSelector("metadata.name", wait.Name).String()
 	workloads := m.follow(watching, w.in(workloadsOf(wait.Kind)), metav1.ListOptions{FieldSelector: name})
-	pods := m.follow(watching, w.in(podsResource), metav1.ListOptions{LabelSelector: selector})
+	pods := m.follow(watching, w.in(coreResource("pods")), metav1.ListOptions{LabelSelector: selector})
 	return w.until(ctx, m.changed, func() progress { return progressOf(wait, listed(workloads), listed(pods)) })
 }
 
@@ -124,7 +124,9 @@ func podSelector(a Addon, wait Wait) (string, error) {
 	return labels.SelectorFromSet(match).String(), nil
 }
 
-var podsResource = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+func coreResource(name string) schema.GroupVersionResource {
+	return schema.GroupVersionResource{Version: "v1", Resource: name}
+}
 
 func workloadsOf(kind string) schema.GroupVersionResource {
 	r := schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}
