@@ -46,7 +46,7 @@ func Build(ctx context.Context, o Options) error {
 	}
 	unlock, err := b.lock(ctx)
 	if err != nil {
-		return err
+		return failed(s, err)
 	}
 	defer unlock()
 	if err := b.heal(ctx, g.components); err != nil {

@@ -94,6 +94,9 @@ func TestBuild(t *testing.T) {
 		compareBlobs(t, dir, filepath.Join(other, "bundle"))
 	})
 
+	t.Run("other pins, other digests", func(t *testing.T) { differs(t, cache) })
+	t.Run("versions", func(t *testing.T) { stamped(t, dir) })
+
 	t.Run("not built again", func(t *testing.T) {
 		if again := mustBuild(t, filepath.Join(root, "second"), cache); len(again.made) != 0 {
 			t.Errorf("made %v again", again.made)

@@ -120,7 +120,7 @@ func checkSpace(dir string) error {
 func (b *builder) lock(ctx context.Context) (func(), error) {
 	f, err := os.OpenFile(filepath.Join(b.cache, ".lock"), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("lock the cache: %w", err)
 	}
 	for {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)

@@ -29,7 +29,7 @@ func unused() []string {
 		"usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian",
 		"usr/share/bug", "usr/share/doc-base", "usr/share/gcc", "usr/share/zsh",
 		"usr/share/bash-completion", "usr/share/polkit-1", "usr/share/pixmaps", "usr/share/menu", "usr/share/applications",
-		"usr/lib/x86_64-linux-gnu/gconv", "usr/lib/aarch64-linux-gnu/gconv", "usr/lib/locale", "usr/include",
+		"usr/lib/x86_64-linux-gnu/gconv", "usr/lib/aarch64-linux-gnu/gconv", "usr/include",
 		"usr/share/i18n", "usr/share/zoneinfo", "var/cache/apt/*", "var/cache/debconf/*-old", "var/cache/ldconfig/*",
 		"var/lib/apt/lists/*", "var/lib/dpkg/*-old", "var/log/*", "tmp/*", "run/*",
 	}

@@ -71,7 +71,8 @@ func (p program) compile(ctx context.Context, work, dir string) error {
 // goEnv takes away what a user's own settings could change in the result.
 func goEnv(cgo bool) []string {
 	env := []string{
-		"GOFLAGS=", "GOWORK=off", "GOOS=linux", "GOARCH=" + runtime.GOARCH, "GOAMD64=v1", "GOEXPERIMENT=", "CGO_ENABLED=0", "CC=gcc",
+		"GOFLAGS=", "GOWORK=off", "GOTOOLCHAIN=local", "GOEXPERIMENT=",
+		"GOOS=linux", "GOARCH=" + runtime.GOARCH, "GOAMD64=v1", "CGO_ENABLED=0", "CC=gcc",
 	}
 	if cgo {
 		env = append(env, "CGO_ENABLED=1", "CGO_CFLAGS=-O2 -g0", "CGO_LDFLAGS=")

@@ -50,6 +50,6 @@ func settings() []part {
 		{path: "etc/systemd/system.conf.d/slipway.conf", text: "[Manager]\nDefaultTimeoutStopSec=15s\n"},
 		{path: "var/log/journal", mode: 0o755},
 		{path: "tmp", mode: 0o1777}, {path: "run"}, {path: "dev"}, {path: "proc"}, {path: "sys"},
-		{path: "opt/cni/bin"}, {path: "usr/local/sbin"}, {path: "etc/kubernetes/manifests"},
+		{path: "opt/cni/bin"}, {path: "usr/local/sbin"},
 	}
 }

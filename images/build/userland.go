@@ -20,7 +20,7 @@ func userland(suite string) debian {
 		suite: suite, variant: "extract",
 		packages: []string{"base-files", "bash", "dash", "coreutils", "findutils", "grep", "sed", "debianutils", "procps",
 			"kmod", "iproute2", "iptables", "nftables", "ipset", "conntrack", "runit", "ca-certificates", "netbase"},
-		prune: append(unused(), "usr/lib/*/perl*", "usr/share/perl*", "usr/bin/perl*", "usr/lib/*/libperl*", "usr/bin/openssl",
+		prune: append(unused(), "usr/lib/locale", "usr/lib/*/perl*", "usr/share/perl*", "usr/bin/perl*", "usr/lib/*/libperl*", "usr/bin/openssl",
 			"usr/share/debconf", "usr/share/runit", "usr/share/keyrings", "usr/lib/*/libdb-*", "etc/sv", "etc/runit", "etc/default",
 			"etc/init.d", "etc/systemd", "lib/systemd", "usr/lib/systemd", "var/lib/dpkg/info", "usr/share/mime", "usr/bin/dpkg*"),
 		parts: append(links(),
