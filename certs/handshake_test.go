@@ -14,9 +14,10 @@ import (
 // side is one end of a connection: its certificate and the authority it trusts.
 type side struct{ cert, ca string }
 
+const kubelet = certs.KubeletPKI + "/kubelet"
+
 func TestHandshakes(t *testing.T) {
 	const (
-		kubelet = "/var/lib/kubelet/pki/kubelet"
 		cluster = "pki/ca"
 		etcd    = "pki/etcd/ca"
 	)
@@ -67,6 +68,9 @@ func TestHandshakesRefused(t *testing.T) {
 		host           string
 	}{
 		{"another name", api, side{"kubelet", "pki/ca"}, "elsewhere.example"},
+		{"another node's address", api, side{"kubelet", "pki/ca"}, "198.51.100.3"},
+		{"another node's address at the kubelet", side{kubelet, "pki/ca"}, side{"pki/apiserver-kubelet-client", "pki/ca"}, "198.51.100.3"},
+		{"loopback at the kubelet", side{kubelet, "pki/ca"}, side{"pki/apiserver-kubelet-client", "pki/ca"}, "127.0.0.1"},
 		{"client trusts another cluster", api, side{"kubelet", "other/ca"}, "kubernetes"},
 		{"client of another cluster", api, side{"other/client", "pki/ca"}, "kubernetes"},
 		{"etcd's client at the API server", api, side{"pki/apiserver-etcd-client", "pki/ca"}, "kubernetes"},

@@ -161,3 +161,24 @@ func TestLinkStaysALink(t *testing.T) {
 		t.Error("the file behind the link was not changed")
 	}
 }
+
+func TestRemoveLeavesAnotherCurrentContext(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config")
+	foreign(t, path, 2)
+	if err := certs.MergeKubeconfig(path, "slipway-dev", kubeconfig(t)); err != nil {
+		t.Fatal(err)
+	}
+	c := load(t, path)
+	c.CurrentContext = "other-1"
+	if err := clientcmd.WriteToFile(*c, path); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time there is nothing of ours
+		if err := certs.RemoveKubeconfig(path, "slipway-dev"); err != nil {
+			t.Fatal(err)
+		}
+		if got := load(t, path).CurrentContext; got != "other-1" {
+			t.Errorf("current context is %q", got)
+		}
+	}
+}

@@ -16,7 +16,7 @@ func withoutBundle(t *testing.T, i *invocation) {
 	i.env = []string{cacheVar + "=" + t.TempDir()}
 }
 
-// bundleCopy is a cache with nothing but the default bundle, in hard links.
+// bundleCopy is a cache with nothing but the default bundle, in hard links where they can be had.
 func bundleCopy(t *testing.T, i *invocation) (bundle string) {
 	t.Helper()
 	from := os.Getenv(cacheVar)
@@ -27,7 +27,7 @@ func bundleCopy(t *testing.T, i *invocation) (bundle string) {
 	if err != nil || len(found) != 1 {
 		t.Fatal(found, err)
 	}
-	cache, err := os.MkdirTemp(from, "e2e-") // beside it, for the links
+	cache, err := os.MkdirTemp(filepath.Dir(os.Getenv(stateVar)), "cache-") // swept whatever happens
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,8 +36,10 @@ func bundleCopy(t *testing.T, i *invocation) (bundle string) {
 	if err := os.Mkdir(filepath.Dir(bundle), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("cp", "-al", found[0], bundle).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	if exec.Command("cp", "-al", found[0], bundle).Run() != nil { // on another file system
+		if out, err := exec.Command("cp", "-aT", found[0], bundle).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
 	}
 	i.env = []string{cacheVar + "=" + cache}
 	return bundle

@@ -67,6 +67,7 @@ func refusals() []refusal {
 		{name: "disk full", id: "disk-full", prepare: withSmallDisk},
 		{name: "subnet in use", id: "subnet-in-use|no-free-subnet", says: "10.", prepare: withBusySubnets},
 		{name: "kubeconfig is not YAML", id: "kubeconfig-unreadable", prepare: withKubeconfig("{ not: [yaml")},
+		{name: "kubeconfig is a folder", id: "kubeconfig-unreadable", prepare: withFolderAsKubeconfig},
 		{name: "kubeconfig is something else", id: "kubeconfig-unreadable", prepare: withKubeconfig("hello\n")},
 	}
 }
@@ -130,6 +131,10 @@ func withBusySubnets(t *testing.T, _ *invocation) {
 	for _, address := range []string{"10.0.0.1/8", "172.16.0.1/12", "192.168.0.1/16", "100.64.0.1/10"} {
 		run("address", "add", address, "dev", "busy0")
 	}
+}
+
+func withFolderAsKubeconfig(t *testing.T, i *invocation) {
+	i.env = []string{"KUBECONFIG=" + t.TempDir()}
 }
 
 func withKubeconfig(content string) func(*testing.T, *invocation) {

@@ -32,6 +32,7 @@ func takeInventory(t *testing.T) inventory {
 		"cgroups":    lines(t, "find", "/sys/fs/cgroup", "-type", "d", "-path", "*/slipway/a*"),
 		"processes":  processes(home),
 		"files":      lines(t, "find", home, "-not", "-name", "kubeconfig", "-not", "-path", home, "-not", "-path", home+"/state"),
+		"parents":    lines(t, "sh", "-c", "ls -d /sys/fs/cgroup/slipway /sys/fs/cgroup/*/slipway /run/slipway 2>/dev/null || true"),
 		"run files":  matching(lines(t, "find", "/run", "-path", "*slipway*"), "/a", "slipway-a."),
 	}
 }

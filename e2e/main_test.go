@@ -45,7 +45,7 @@ func missing() string {
 	if _, err := os.Stat(binary()); err != nil {
 		return "needs bin/slipway: make build"
 	}
-	for _, tool := range []string{"ip", "nsenter", "setpriv"} {
+	for _, tool := range []string{"ip", "nft", "nsenter", "setpriv", "unshare"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return "needs " + tool + ": make deps"
 		}

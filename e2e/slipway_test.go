@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-const commandLimit = 15 * time.Minute // a bundle of another version is the longest
+const commandLimit = 30 * time.Minute // a bundle of another version is the longest
 
 // result is what a finished program left.
 type result struct {
