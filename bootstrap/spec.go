@@ -1,0 +1,121 @@
+package bootstrap
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+
+	"slipway.dev/slipway/bootstrap/engine"
+)
+
+// SpecVersion is the version of the node specification's format.
+const SpecVersion = 1
+
+// APIPort is the port of every API server, and PeerPort etcd's among its members (kubeadm's defaults).
+const (
+	APIPort  = 6443
+	PeerPort = 2380
+)
+
+// NodeSpec is everything that one host must know to become its node of a cluster. It holds secrets.
+type NodeSpec struct {
+	Version int     `json:"v"`
+	Cluster Cluster `json:"cluster"`
+	Node    Node    `json:"node"`
+	// Bundle is the directory of the bundle on the host.
+	Bundle string `json:"bundle"`
+	// Files are the node's identity (certificates, kubeconfigs) and, on a control plane, the
+	// secrets that all API servers share. They are written with their modes, 0600 for secrets.
+	Files []Identity `json:"files"`
+}
+
+// Identity is a file, or a symbolic link when Link is set.
+type Identity struct {
+	engine.File
+	Link string `json:"link,omitempty"`
+}
+
+// Cluster is what all nodes of a cluster know of it.
+type Cluster struct {
+	Name              string       `json:"name"`
+	KubernetesVersion string       `json:"kubernetesVersion"` // with the leading v
+	PodCIDR           netip.Prefix `json:"podCIDR"`
+	ServiceCIDR       netip.Prefix `json:"serviceCIDR"`
+	DNSDomain         string       `json:"dnsDomain"`
+	Endpoint          string       `json:"endpoint"` // host:port of the API for all who are not a control plane
+	ControlPlanes     []Member     `json:"controlPlanes"`
+	Workers           int          `json:"workers"`
+	Egress            bool         `json:"egress"`
+	Typha             bool         `json:"typha,omitempty"`
+}
+
+// Member is a control plane and member of etcd.
+type Member struct {
+	Name    string     `json:"name"`
+	Address netip.Addr `json:"address"`
+}
+
+// Node is one node.
+type Node struct {
+	Name         string     `json:"name"`
+	Address      netip.Addr `json:"address"`
+	ControlPlane bool       `json:"controlPlane"`
+	// Init marks the one control plane that makes the objects of the cluster.
+	Init bool `json:"init,omitempty"`
+	// Shared is set where the host's kernel and disk are shared with others, as a local machine's are:
+	// kernel limits are left alone, and a full disk is nobody's reason to evict pods.
+	Shared bool `json:"shared,omitempty"`
+}
+
+// DNSIP is the address of the DNS service: the tenth of the service network, as kubeadm has it.
+func (c Cluster) DNSIP() netip.Addr { return nth(c.ServiceCIDR, 10) }
+
+// ServiceIP is the address of the API server's own service: the first of the service network.
+func (c Cluster) ServiceIP() netip.Addr { return nth(c.ServiceCIDR, 1) }
+
+// Dedicated tells whether control planes are kept free of workloads: only where there are workers.
+func (c Cluster) Dedicated() bool { return c.Workers > 0 }
+
+func nth(p netip.Prefix, n int) netip.Addr {
+	a := p.Masked().Addr()
+	for range n {
+		a = a.Next()
+	}
+	return a
+}
+
+// ReadSpec reads one node specification, strictly, and says all that is wrong with it.
+func ReadSpec(r io.Reader) (*NodeSpec, error) {
+	var s NodeSpec
+	d := json.NewDecoder(r)
+	d.DisallowUnknownFields()
+	if err := d.Decode(&s); err != nil {
+		return nil, fmt.Errorf("read node specification: %w", err)
+	}
+	if s.Version != SpecVersion {
+		return nil, fmt.Errorf("read node specification: it has version %d, this program knows %d", s.Version, SpecVersion)
+	}
+	if err := s.validate(); err != nil {
+		return nil, fmt.Errorf("read node specification: %w", err)
+	}
+	return &s, nil
+}
+
+func (s *NodeSpec) validate() error {
+	var errs []error
+	need := func(ok bool, what string) {
+		if !ok {
+			errs = append(errs, errors.New(what))
+		}
+	}
+	need(s.Node.Name != "", "the node has no name")
+	need(s.Node.Address.IsValid(), "the node has no address")
+	need(s.Bundle != "", "there is no bundle")
+	need(s.Cluster.PodCIDR.IsValid(), "there is no pod CIDR")
+	need(s.Cluster.ServiceCIDR.IsValid(), "there is no service CIDR")
+	need(len(s.Cluster.ControlPlanes) > 0, "there is no control plane")
+	need(len(s.Files) > 0, "the node has no identity")
+	return errors.Join(errs...)
+}
