@@ -1,7 +1,9 @@
 package addons
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -12,9 +14,11 @@ type stage int
 
 const (
 	stageNamespaces stage = iota
-	stageBase             // accounts, roles, configuration, definitions, services
-	stageWorkloads        // what makes pods: without its account a pod is refused and tried again late
-	stageCustom           // objects of the kinds that the addon defines
+	stageBase             // accounts, roles, configuration, services
+	// Workloads do not wait for definitions: an image has to be started before anybody misses a kind,
+	// and a few dozen definitions are what takes an API server its time.
+	stageWorkloads
+	stageCustom // objects of the kinds that the addon defines
 )
 
 func staged(objects []*unstructured.Unstructured) map[stage][]*unstructured.Unstructured {
@@ -30,7 +34,18 @@ func staged(objects []*unstructured.Unstructured) map[stage][]*unstructured.Unst
 		s := stageOf(u, groups)
 		out[s] = append(out[s], u)
 	}
+	slices.SortStableFunc(out[stageWorkloads], func(a, b *unstructured.Unstructured) int {
+		return cmp.Compare(late(a), late(b))
+	})
 	return out
+}
+
+// late puts definitions behind the workloads of their stage.
+func late(u *unstructured.Unstructured) int {
+	if isDefinition(u) {
+		return 1
+	}
+	return 0
 }
 
 func stageOf(u *unstructured.Unstructured, defined map[string]bool) stage {
@@ -40,7 +55,7 @@ func stageOf(u *unstructured.Unstructured, defined map[string]bool) stage {
 	switch u.GetKind() {
 	case "Namespace":
 		return stageNamespaces
-	case "DaemonSet", "Deployment", "StatefulSet", "Job", "CronJob", "Pod":
+	case "DaemonSet", "Deployment", "StatefulSet", "Job", "CronJob", "Pod", definitionKind:
 		return stageWorkloads
 	}
 	return stageBase
