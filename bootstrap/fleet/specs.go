@@ -1,0 +1,104 @@
+package fleet
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/engine"
+	"slipway.dev/slipway/certs"
+)
+
+// EncryptionConfig is where the API servers' encryption configuration lies. All control planes hold the same.
+const EncryptionConfig = "/etc/kubernetes/apiserver/encryption.yaml"
+
+const kubernetesDir = "/etc/kubernetes"
+
+// Plan is a new cluster: the specification of each of its nodes, and its administrator's kubeconfig.
+// It holds secrets.
+type Plan struct {
+	Specs      []*bootstrap.NodeSpec `json:"specs"`
+	Kubeconfig []byte                `json:"kubeconfig"`
+}
+
+// NewPlan makes the keys and certificates of a cluster. bundle is the bundle's directory on the hosts.
+func NewPlan(c bootstrap.Cluster, nodes []bootstrap.Node, alg certs.Algorithm, bundle string, now time.Time) (*Plan, error) {
+	cas, err := certs.NewAuthorities(alg, now)
+	if err != nil {
+		return nil, fmt.Errorf("make certificate authorities: %w", err)
+	}
+	encryption, err := encryptionConfig()
+	if err != nil {
+		return nil, err
+	}
+	pki := certs.Cluster{
+		Name: c.Name, DNSDomain: c.DNSDomain, ServiceIP: c.ServiceIP(), Endpoint: "https://" + c.Endpoint,
+	}
+	if host, _, err := net.SplitHostPort(c.Endpoint); err == nil {
+		pki.ExtraSANs = append(pki.ExtraSANs, host)
+	}
+	p := &Plan{}
+	for _, n := range nodes {
+		files, err := cas.NodeFiles(pki, certs.Node{
+			Name: n.Name, Addresses: []netip.Addr{n.Address}, ControlPlane: n.ControlPlane,
+		}, now)
+		if err != nil {
+			return nil, err
+		}
+		s := &bootstrap.NodeSpec{
+			Version: bootstrap.SpecVersion, Cluster: c, Node: n, Bundle: bundle, Files: identities(files),
+		}
+		if n.ControlPlane {
+			s.Files = append(s.Files, encryption)
+		}
+		p.Specs = append(p.Specs, s)
+	}
+	p.Kubeconfig, err = cas.AdminKubeconfig(pki, "https://"+c.Endpoint, now)
+	return p, err
+}
+
+func identities(files []certs.File) []bootstrap.Identity {
+	out := make([]bootstrap.Identity, 0, len(files))
+	for _, f := range files {
+		path, link := f.Path, f.Link
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(kubernetesDir, path)
+		}
+		out = append(out, bootstrap.Identity{File: engine.File{Path: path, Data: f.Data, Mode: f.Mode}, Link: link})
+	}
+	return out
+}
+
+// encryptionConfig makes a key for secrets in etcd. Secretbox needs no rotation by volume, unlike AES-GCM:
+// https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/#providers
+func encryptionConfig() (bootstrap.Identity, error) {
+	key := make([]byte, 32)
+	if _, err := rand.Read(key); err != nil {
+		return bootstrap.Identity{}, fmt.Errorf("make encryption key: %w", err)
+	}
+	text := `apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+- resources: [secrets]
+  providers:
+  - secretbox:
+      keys:
+      - name: key1
+        secret: ` + base64.StdEncoding.EncodeToString(key) + `
+  - identity: {}
+`
+	const mode fs.FileMode = 0o600
+	return bootstrap.Identity{File: engine.File{Path: EncryptionConfig, Data: []byte(text), Mode: mode}}, nil
+}
+
+// APIAddress is the address of a node's own API server.
+func APIAddress(a netip.Addr) string {
+	return net.JoinHostPort(a.String(), strconv.Itoa(bootstrap.APIPort))
+}
