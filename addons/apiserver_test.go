@@ -110,7 +110,8 @@ func waitHealthy(t *testing.T, cfg *rest.Config) {
 		t.Fatal(err)
 	}
 	deadline := time.Now().Add(time.Minute)
-	for last := ""; ; time.Sleep(50 * time.Millisecond) {
+	var last string
+	for ; ; time.Sleep(50 * time.Millisecond) {
 		resp, err := client.Get(cfg.Host + "/readyz")
 		if err == nil {
 			resp.Body.Close()

@@ -20,6 +20,7 @@ func calicoNodePatches(cfg Config) []patch[appsv1.DaemonSet] {
 		on(calicoNodeAPIServer),
 		on(calicoPool),
 		on(felixSettings),
+		on(readyMeansConnected),
 		on(calicoNodeProbes),
 		on(calicoNodeRequests),
 	}

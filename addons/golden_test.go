@@ -33,6 +33,7 @@ type containerSum struct {
 	Startup   *corev1.Probe     `json:"startupProbe,omitempty"`
 	Readiness *corev1.Probe     `json:"readinessProbe,omitempty"`
 	Liveness  *corev1.Probe     `json:"livenessProbe,omitempty"`
+	PostStart bool              `json:"postStart,omitempty"`
 }
 
 func TestRenderedAddonsMatchGoldens(t *testing.T) {
@@ -83,6 +84,7 @@ func summarize(pod *corev1.PodSpec) summary {
 		s.Containers[c.Name] = containerSum{
 			Image: c.Image, Env: env(c), Requests: quantities(c.Resources.Requests), Limits: quantities(c.Resources.Limits),
 			Startup: c.StartupProbe, Readiness: c.ReadinessProbe, Liveness: c.LivenessProbe,
+			PostStart: c.Lifecycle != nil && c.Lifecycle.PostStart != nil,
 		}
 	}
 	return s

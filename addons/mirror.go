@@ -32,7 +32,7 @@ func (m *mirrors) follow(ctx context.Context, r dynamic.ResourceInterface, match
 		}
 	}
 	// Only cmd prints: what goes wrong here is seen by whoever waits, as an old state.
-	silent := klog.Logger(logr.Discard())
+	silent := logr.Discard()
 	store, controller := cache.NewInformerWithOptions(cache.InformerOptions{
 		Logger:        &silent,
 		ListerWatcher: listWatch(r, match),

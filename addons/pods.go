@@ -61,7 +61,7 @@ func whyUnready(pod *corev1.Pod) string {
 			return cmp.Or(c.Message, c.Reason, "not scheduled yet")
 		}
 	}
-	return string(cmp.Or(pod.Status.Phase, corev1.PodPending))
+	return "containers are starting"
 }
 
 func whyContainer(c corev1.ContainerStatus) string {

@@ -167,30 +167,36 @@ func allowedHostPath(path string) bool {
 // Whatever a patch changes must be in upstream's text. Each case takes one such thing away.
 func TestRenderRefusesManifestsThatMovedOn(t *testing.T) {
 	const vxlan, dns = "calico/calico-vxlan.yaml", "coredns/coredns.yaml.base"
-	tests := map[string]struct{ component, path, old, with, want string }{
-		"init container":   {"calico-manifests", vxlan, `"mount-bpffs"`, `"mount-bpf"`, `DaemonSet/kube-system/calico-node: init container "mount-bpffs"`},
-		"volume":           {"calico-manifests", vxlan, "- name: nodeproc\n          hostPath", "- name: nodeprocs\n          hostPath", `volume "nodeproc"`},
-		"variable gone":    {"calico-manifests", vxlan, "name: CALICO_IPV4POOL_VXLAN", "name: CALICO_POOL", "CALICO_IPV4POOL_VXLAN is not in the manifest"},
-		"variable set now": {"calico-manifests", vxlan, "# - name: CALICO_IPV4POOL_CIDR\n            #   value", "- name: CALICO_IPV4POOL_CIDR\n              value", "CALICO_IPV4POOL_CIDR is already in the manifest"},
-		"container":        {"calico-manifests", vxlan, "- name: install-cni", "- name: install", `container "install-cni"`},
-		"probe":            {"calico-manifests", vxlan, "readinessProbe:", "startupProbe:", "probe"},
-		"unknown field":    {"calico-manifests", vxlan, "hostNetwork: true", "hostNetworking: true", `unknown field "spec.template.spec.hostNetworking"`},
-		"configuration":    {"calico-manifests", vxlan, "veth_mtu: ", "mtu: ", "ConfigMap/kube-system/calico-config: data.veth_mtu"},
-		"object":           {"calico-manifests", vxlan, "name: calico-kube-controllers\n  namespace: kube-system\n  labels:\n    k8s-app: calico-kube-controllers\nspec:\n  # The", "name: controllers\n  namespace: kube-system\nspec:\n  # The", "Deployment/calico-kube-controllers is not in the manifest"},
-		"placeholder":      {"coredns-manifests", dns, "__DNS__SERVER__", "10.0.0.10", `"__DNS__SERVER__" is in it 0 times`},
-		"new placeholder":  {"coredns-manifests", dns, "cache 30", "cache __DNS__CACHE__", "unknown placeholder"},
-		"forward stanza":   {"coredns-manifests", dns, "forward .", "proxy .", "forward stanza"},
-		"anti-affinity":    {"coredns-manifests", dns, "podAntiAffinity:", "podAffinity:", "podAntiAffinity"},
-		"lameduck":         {"coredns-manifests", dns, "lameduck 5s", "lameduck 4s", "lameduck"},
+	tests := map[string]struct{ path, old, with, want string }{
+		"init container": {vxlan, `"mount-bpffs"`, `"mount-bpf"`, `DaemonSet/kube-system/calico-node: init container "mount-bpffs"`},
+		"volume":         {vxlan, "- name: nodeproc\n  ", "- name: nodeprocs\n  ", `volume "nodeproc"`},
+		"variable gone":  {vxlan, "name: CALICO_IPV4POOL_VXLAN", "name: POOL", "CALICO_IPV4POOL_VXLAN is not in the manifest"},
+		"variable set now": {
+			vxlan, "# - name: CALICO_IPV4POOL_CIDR\n            #   value", "- name: CALICO_IPV4POOL_CIDR\n              value",
+			"CALICO_IPV4POOL_CIDR is already in the manifest",
+		},
+		"container":       {vxlan, "- name: install-cni", "- name: install", `container "install-cni"`},
+		"probe":           {vxlan, "readinessProbe:", "startupProbe:", "probe"},
+		"unknown field":   {vxlan, "hostNetwork: true", "hostNetworking: true", `unknown field "spec.template.spec.hostNetworking"`},
+		"hook":            {vxlan, "preStop:", "postStart:", "lifecycle"},
+		"configuration":   {vxlan, "veth_mtu: ", "mtu: ", "ConfigMap/kube-system/calico-config: data.veth_mtu"},
+		"object":          {vxlan, "name: calico-kube-controllers\n", "name: other\n", "Deployment/calico-kube-controllers is not in the manifest"},
+		"placeholder":     {dns, "__DNS__SERVER__", "10.0.0.10", `"__DNS__SERVER__" is in it 0 times`},
+		"new placeholder": {dns, "cache 30", "cache __DNS__CACHE__", "unknown placeholder"},
+		"forward stanza":  {dns, "forward .", "proxy .", "forward stanza"},
+		"anti-affinity":   {dns, "podAntiAffinity:", "podAffinity:", "podAntiAffinity"},
+		"lameduck":        {dns, "lameduck 5s", "lameduck 4s", "lameduck"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			m := manifests(t)
-			text := string(m[tc.component][tc.path])
+			component, _, _ := strings.Cut(tc.path, "/")
+			component += "-manifests"
+			text := string(m[component][tc.path])
 			if !strings.Contains(text, tc.old) {
 				t.Fatalf("%q is not in upstream's %s", tc.old, tc.path)
 			}
-			m[tc.component][tc.path] = []byte(strings.ReplaceAll(text, tc.old, tc.with))
+			m[component][tc.path] = []byte(strings.ReplaceAll(text, tc.old, tc.with))
 			_, err := addons.Render(local(), m)
 			wantFault(t, err, "addon-manifest-unexpected", tc.want)
 		})
