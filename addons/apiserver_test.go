@@ -32,7 +32,7 @@ func startAPIServer(t *testing.T) *rest.Config {
 // launchAPIServer does not wait until it answers.
 func launchAPIServer(t *testing.T) (*rest.Config, string) {
 	t.Helper()
-	programs := serverPrograms(t)
+	programs := programsOf(t, "etcd", "kube-apiserver")
 	dir := t.TempDir()
 	client, peer, secure := freePort(t), freePort(t), freePort(t)
 	endpoint := fmt.Sprintf("http://127.0.0.1:%d", client)
@@ -60,14 +60,15 @@ func launchAPIServer(t *testing.T) (*rest.Config, string) {
 	}, log
 }
 
-func serverPrograms(t *testing.T) string {
+// programsOf unpacks images and gives the directory that their programs lie in.
+func programsOf(t *testing.T, components ...string) string {
 	t.Helper()
 	b, err := findBundle()
 	if err != nil {
 		skipUnlessRequired(t, "needs a bundle: %v", err)
 	}
 	dir := t.TempDir()
-	for _, component := range []string{"etcd", "kube-apiserver"} {
+	for _, component := range components {
 		if err := b.extract(component, dir); err != nil {
 			t.Fatal(err)
 		}
