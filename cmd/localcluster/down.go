@@ -1,0 +1,87 @@
+package localcluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"slipway.dev/slipway/certs"
+	"slipway.dev/slipway/internal/fault"
+	"slipway.dev/slipway/providers/local"
+)
+
+// Down removes every trace of a cluster, also of one that was only half made. A name that this computer
+// has nothing of is the fault cluster-unknown.
+func Down(ctx context.Context, d Dirs, name, kubeconfig string) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	if _, err := os.Stat(home(d, name)); err != nil {
+		_, err := Open(d, name)
+		return err
+	}
+	unlock, err := lock(d, name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	c := &Cluster{dirs: d}
+	c.Record.Cluster.Name = name
+	p := c.provider()
+	machines, err := p.List(ctx, name)
+	if err != nil {
+		return err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	for _, m := range machines {
+		g.Go(func() error { return fault.On(m.Name(), p.Delete(gctx, name, m.Name())) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return errors.Join(p.DeleteNetwork(ctx, name), certs.RemoveKubeconfig(kubeconfig, c.Context()), removeHome(d, name))
+}
+
+func removeHome(d Dirs, name string) error {
+	if err := os.RemoveAll(home(d, name)); err != nil {
+		return fmt.Errorf("remove what was kept of cluster %q: %w", name, err)
+	}
+	// The parents go when nothing else is in them; that they hold other clusters is no error.
+	for _, dir := range []string{filepath.Join(d.State, "clusters"), d.State} {
+		if os.Remove(dir) != nil {
+			break
+		}
+	}
+	return nil
+}
+
+// Machines gives the cluster's machines as they are now.
+func (c *Cluster) Machines(ctx context.Context) ([]*local.Machine, error) {
+	return c.provider().List(ctx, c.Name())
+}
+
+// Machine gives one running machine. The faults are node-unknown and node-not-running.
+func (c *Cluster) Machine(ctx context.Context, name string) (*local.Machine, error) {
+	all, err := c.Machines(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, m := range all {
+		names = append(names, m.Name())
+		if m.Name() != name {
+			continue
+		}
+		if !m.Running() {
+			return nil, fault.New("node-not-running", fmt.Sprintf("reach node %q", name), errors.New("its machine does not run"),
+				"launch the cluster again with `slipway up --name "+c.Name()+"`")
+		}
+		return m, nil
+	}
+	return nil, fault.New("node-unknown", fmt.Sprintf("find node %q", name),
+		fmt.Errorf("cluster %q has %q", c.Name(), names), "use one of these names")
+}

@@ -1,0 +1,52 @@
+package localcluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"slipway.dev/slipway/bootstrap/fleet"
+	"slipway.dev/slipway/internal/fault"
+	"slipway.dev/slipway/providers/local"
+)
+
+// Kubectl is the path of the kubectl that belongs to the cluster's version.
+func (c *Cluster) Kubectl() string { return filepath.Join(c.Layers[0], "usr/local/bin/kubectl") }
+
+// LoadImage imports an image archive into all machines at once and gives the names of the images in it. open is
+// called once for each machine.
+func (c *Cluster) LoadImage(ctx context.Context, open func() (io.ReadCloser, error)) ([]string, error) {
+	g, gctx := errgroup.WithContext(ctx)
+	names := make([][]string, len(c.Nodes))
+	for i, n := range c.Nodes {
+		g.Go(func() error {
+			m, err := c.Machine(gctx, n.Name)
+			if err != nil {
+				return err
+			}
+			archive, err := open()
+			if err != nil {
+				return err
+			}
+			defer archive.Close()
+			var out bytes.Buffer
+			err = m.Run(gctx, local.Command{Args: []string{fleet.Program, "node", "import-image"}, Stdin: archive, Stdout: &out})
+			if err != nil {
+				return fault.On(n.Name, fault.New("image-not-loaded", "load the image", err, "check that the file is an image archive"))
+			}
+			if err := json.Unmarshal(out.Bytes(), &names[i]); err != nil {
+				return fmt.Errorf("%s: read the names of the images: %w", n.Name, err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return names[0], nil
+}

@@ -1,0 +1,57 @@
+package localcluster
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"slipway.dev/slipway/internal/fault"
+)
+
+// Options say what cluster to launch.
+type Options struct {
+	Name                   string
+	ControlPlanes, Workers int
+	Bundle                 string // directory; empty: the default one of Version
+	Version                string // minor or full version; empty: the default
+	Egress                 bool
+	Subnet                 netip.Prefix // of the machines; zero: the first free one
+	PodCIDR, ServiceCIDR   netip.Prefix
+	Typha                  bool
+	Wait                   time.Duration
+	Kubeconfig             string // the file that the cluster's context is merged into
+}
+
+// The ranges that kubeadm's users know, and a pool for machines, out of which each cluster takes a /24.
+const (
+	DefaultPodCIDR     = "10.244.0.0/16"
+	DefaultServiceCIDR = "10.96.0.0/16"
+	subnetPool         = "10.89.0.0/16"
+	subnetBits         = 24
+)
+
+// maxNodes keeps all machines of a cluster inside its /24.
+const maxNodes = 100
+
+func (o Options) validate() error {
+	errs := []error{CheckName(o.Name)}
+	bad := func(what string, err error) {
+		errs = append(errs, fault.New("option-invalid", what, err, "see `slipway up --help`"))
+	}
+	if o.ControlPlanes < 1 || o.ControlPlanes%2 == 0 {
+		bad(fmt.Sprintf("use --control-planes %d", o.ControlPlanes), errors.New("etcd wants an odd number of members"))
+	}
+	if o.Workers < 0 || o.ControlPlanes+o.Workers > maxNodes {
+		bad(fmt.Sprintf("use --workers %d", o.Workers), fmt.Errorf("a local cluster has at most %d nodes", maxNodes))
+	}
+	if o.Wait <= 0 {
+		bad(fmt.Sprintf("use --wait %v", o.Wait), errors.New("it is not a time to wait"))
+	}
+	if o.PodCIDR.Overlaps(o.ServiceCIDR) || overlaps(o.Subnet, o.PodCIDR) || overlaps(o.Subnet, o.ServiceCIDR) {
+		bad("use these subnets", fmt.Errorf("nodes %v, pods %v and services %v overlap", o.Subnet, o.PodCIDR, o.ServiceCIDR))
+	}
+	return errors.Join(errs...)
+}
+
+func overlaps(a, b netip.Prefix) bool { return a.IsValid() && b.IsValid() && a.Overlaps(b) }

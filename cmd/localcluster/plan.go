@@ -1,0 +1,162 @@
+package localcluster
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
+
+	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/fleet"
+	"slipway.dev/slipway/images"
+	"slipway.dev/slipway/images/pins"
+	"slipway.dev/slipway/internal/fault"
+	"slipway.dev/slipway/providers/local"
+)
+
+func poolPrefix() netip.Prefix { return netip.MustParsePrefix(subnetPool) }
+
+// BundleDir is where the bundle of a version lies unless the user says otherwise.
+func BundleDir(cache, kubernetes string) string {
+	return filepath.Join(cache, "bundles", kubernetes+"-"+runtime.GOARCH)
+}
+
+func bundleDir(d Dirs, o Options) (string, error) {
+	if o.Bundle != "" {
+		return o.Bundle, nil
+	}
+	set, err := pins.For(o.Version)
+	if err != nil {
+		return "", err
+	}
+	return BundleDir(d.Cache, set.Kubernetes), nil
+}
+
+func newRecord(o Options, b *images.Bundle, u *images.Unpacked) Record {
+	gateway := o.Subnet.Masked().Addr().Next()
+	r := Record{
+		Version: recordVersion, Created: time.Now().UTC(), Subnet: o.Subnet, Bundle: b.Dir(),
+		Layers: []string{u.Files, u.Rootfs}, Store: u.Containerd,
+		Network: local.Network{
+			Cluster: o.Name, Subnet: o.Subnet, Gateway: gateway,
+			Fenced: []netip.Prefix{o.PodCIDR, o.ServiceCIDR}, Egress: o.Egress,
+		},
+	}
+	address := gateway
+	for i := range o.ControlPlanes + o.Workers {
+		address = address.Next()
+		n := bootstrap.Node{Address: address, Shared: true, ControlPlane: i < o.ControlPlanes, Init: i == 0}
+		n.Name = fmt.Sprintf("%s-cp-%d", o.Name, i+1)
+		if !n.ControlPlane {
+			n.Name = fmt.Sprintf("%s-worker-%d", o.Name, i+1-o.ControlPlanes)
+		}
+		r.Nodes = append(r.Nodes, n)
+	}
+	r.Cluster = bootstrap.Cluster{
+		Name: o.Name, KubernetesVersion: b.KubernetesVersion(), PodCIDR: o.PodCIDR, ServiceCIDR: o.ServiceCIDR,
+		DNSDomain: "cluster.local", Endpoint: fleet.APIAddress(r.Nodes[0].Address), Workers: o.Workers,
+		Egress: o.Egress, Typha: o.Typha,
+	}
+	for _, n := range r.Nodes[:o.ControlPlanes] {
+		r.Cluster.ControlPlanes = append(r.Cluster.ControlPlanes, bootstrap.Member{Name: n.Name, Address: n.Address})
+	}
+	return r
+}
+
+// machineSpec binds what is written much to plain directories: the kernel refuses an overlay whose upper
+// layer lies on another overlay, which containerd's would.
+func (c *Cluster) machineSpec(n bootstrap.Node, self string) (local.MachineSpec, error) {
+	signer, err := readSSHKey(c.SSHKeyFile())
+	if err != nil {
+		return local.MachineSpec{}, err
+	}
+	s := local.MachineSpec{
+		Cluster: c.Name(), Name: n.Name, Address: n.Address,
+		Layers: append([]string{self}, c.Layers...),
+		Binds: []local.Bind{
+			{Source: "containerd", Target: "/var/lib/containerd"},
+			{Source: "kubelet", Target: "/var/lib/kubelet"},
+			{Source: "etcd", Target: "/var/lib/etcd"},
+			{Source: c.Bundle, Target: bundleTarget, ReadOnly: true},
+		},
+		OnLink:        []netip.Prefix{c.Record.Cluster.ServiceCIDR},
+		AuthorizedKey: string(ssh.MarshalAuthorizedKey(signer.PublicKey())),
+		Hosts:         map[string]netip.Addr{},
+	}
+	for _, other := range c.Nodes {
+		s.Hosts[other.Name] = other.Address
+	}
+	if c.Network.Egress {
+		s.Resolvers = resolvers()
+	}
+	return s, nil
+}
+
+// ownLayer gives a directory with this very program in it, to lie on top of the machines' file systems: once a
+// build, named by its inode's identity so that a new build gets a new layer.
+func ownLayer(d Dirs) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find this program: %w", err)
+	}
+	sum, err := digest(self)
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(d.Cache, "store", "slipway-"+sum)
+	target := filepath.Join(dir, fleet.Program)
+	if _, err := os.Stat(target); err == nil {
+		return dir, nil
+	}
+	return dir, copyProgram(self, target)
+}
+
+func newSSHKey() ([]byte, error) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make ssh key: %w", err)
+	}
+	block, err := ssh.MarshalPrivateKey(key, "slipway")
+	if err != nil {
+		return nil, fmt.Errorf("make ssh key: %w", err)
+	}
+	return pem.EncodeToMemory(block), nil
+}
+
+func readSSHKey(path string) (ssh.Signer, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read ssh key: %w", err)
+	}
+	return ssh.ParsePrivateKey(data)
+}
+
+// leastSpace is what a one-node cluster writes, with a reserve: etcd, logs, pods.
+const leastSpace = 1 << 30
+
+func checkSpace(dir string) error {
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(dir); err == nil || dir == "/" {
+			break
+		}
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return fmt.Errorf("look at the disk of %q: %w", dir, err)
+	}
+	if free := st.Bavail * uint64(st.Bsize); free < leastSpace { //nolint:gosec // a block size is positive
+		return fault.New("disk-full", fmt.Sprintf("keep a cluster below %q", dir),
+			errors.New(fmt.Sprint(free>>20, " MiB are free there, at least ", leastSpace>>20, " are needed")),
+			"make room, or set SLIPWAY_STATE to a directory on another disk")
+	}
+	return nil
+}

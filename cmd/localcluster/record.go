@@ -1,0 +1,139 @@
+package localcluster
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/internal/fault"
+	"slipway.dev/slipway/providers/local"
+)
+
+// Dirs are the roots of what Slipway keeps on this computer.
+type Dirs struct{ Cache, State, Run string }
+
+// Record is clusters/<name>/cluster.json, written before anything of the cluster is made. It holds no secret.
+type Record struct {
+	Version int               `json:"v"`
+	Created time.Time         `json:"created"`
+	Ready   bool              `json:"ready"` // it came up completely once
+	Cluster bootstrap.Cluster `json:"cluster"`
+	Nodes   []bootstrap.Node  `json:"nodes"`
+	Subnet  netip.Prefix      `json:"subnet"`
+	Bundle  string            `json:"bundle"` // directory
+	Layers  []string          `json:"layers"` // of the machines' root file systems
+	Network local.Network     `json:"network"`
+	Store   string            `json:"store"` // the unpacked containerd store that the machines' were cloned from
+}
+
+const recordVersion = 1
+
+// Cluster is a cluster that this computer knows of.
+type Cluster struct {
+	Record
+	dirs Dirs
+}
+
+// Open finds the cluster. The fault is cluster-unknown.
+func Open(d Dirs, name string) (*Cluster, error) {
+	c := &Cluster{dirs: d}
+	data, err := os.ReadFile(filepath.Join(home(d, name), "cluster.json"))
+	if err == nil {
+		err = json.Unmarshal(data, &c.Record)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.New("cluster-unknown", fmt.Sprintf("find cluster %q", name),
+			errors.New("this computer has none of that name"), "see `slipway list`, or launch it with `slipway up --name "+name+"`")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find cluster %q: %w", name, err)
+	}
+	if c.Version != recordVersion {
+		return nil, fmt.Errorf("find cluster %q: its record has version %d, this program knows %d", name, c.Version, recordVersion)
+	}
+	return c, nil
+}
+
+// All gives all clusters of this computer, by name.
+func All(d Dirs) ([]*Cluster, error) {
+	files, err := filepath.Glob(filepath.Join(d.State, "clusters", "*", "cluster.json"))
+	if err != nil {
+		return nil, fmt.Errorf("list clusters: %w", err)
+	}
+	var out []*Cluster
+	for _, f := range files {
+		c, err := Open(d, filepath.Base(filepath.Dir(f)))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// Name is the cluster's name; Context the name of its entry in a kubeconfig.
+func (c *Cluster) Name() string    { return c.Record.Cluster.Name }
+func (c *Cluster) Context() string { return "slipway-" + c.Name() }
+
+// KubeconfigFile is the administrator's kubeconfig, mode 0600.
+func (c *Cluster) KubeconfigFile() string { return c.file("kubeconfig") }
+
+// SSHKeyFile is the private key that may log in to every machine as root.
+func (c *Cluster) SSHKeyFile() string { return c.file("ssh_key") }
+
+func (c *Cluster) file(name string) string { return filepath.Join(home(c.dirs, c.Name()), name) }
+
+func home(d Dirs, name string) string { return filepath.Join(d.State, "clusters", name) }
+
+// provider reaches the cluster's machines with the runc that made them, which is kept with the cluster
+// so that a cluster can be taken down when its bundle is gone.
+func (c *Cluster) provider() *local.Provider {
+	return local.New(local.Config{StateDir: c.dirs.State, RunDir: c.dirs.Run, Runc: c.file("runc")})
+}
+
+func (c *Cluster) save() error {
+	return writeJSON(c.file("cluster.json"), c.Record)
+}
+
+// writeJSON replaces a file in one step; only root may read it.
+func writeJSON(path string, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write %q: %w", path, err)
+	}
+	return writeFile(path, append(data, '\n'))
+}
+
+func writeFile(path string, data []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("write %q: %w", path, err)
+	}
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, data, 0o600); err != nil {
+		return fmt.Errorf("write %q: %w", path, err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("write %q: %w", path, err)
+	}
+	return nil
+}
+
+// nameRule keeps names valid as host names with a node's suffix, and short enough for a kernel's devices.
+var nameRule = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$`) //nolint:gochecknoglobals // a constant in all but type
+
+// CheckName tells whether a cluster may have this name. The fault is name-invalid.
+func CheckName(name string) error {
+	if nameRule.MatchString(name) {
+		return nil
+	}
+	return fault.New("name-invalid", fmt.Sprintf("use the name %q", name),
+		errors.New("a cluster's name has 1 to 32 lower-case letters, digits and hyphens, and begins with a letter"),
+		"choose another name")
+}

@@ -1,0 +1,193 @@
+package localcluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/engine"
+	"slipway.dev/slipway/bootstrap/fleet"
+	"slipway.dev/slipway/certs"
+	"slipway.dev/slipway/images"
+	"slipway.dev/slipway/internal/fault"
+	"slipway.dev/slipway/providers/local"
+)
+
+// bundleTarget is where a machine sees the bundle.
+const bundleTarget = "/var/lib/slipway/bundle"
+
+// Up launches the cluster, or completes one that was interrupted. One that is up is left as it is.
+func Up(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	unlock, err := lock(d, o.Name)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	c, err := Open(d, o.Name)
+	if err == nil && c.Ready {
+		return c, c.confirm(ctx, o)
+	}
+	if err != nil {
+		if c, err = begin(ctx, d, o, report); err != nil {
+			return nil, err
+		}
+	} else if err := c.same(o); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, o.Wait, fault.New("not-ready-in-time",
+		fmt.Sprintf("bring up cluster %q", o.Name), fmt.Errorf("it took longer than %v", o.Wait),
+		"run the same command with a longer --wait: it goes on where it stopped"))
+	defer cancel()
+	if err := c.bringUp(ctx, o, report); err != nil {
+		return nil, inTime(ctx, err)
+	}
+	return c, nil
+}
+
+// inTime adds that the time was up to what was going on when it was.
+func inTime(ctx context.Context, err error) error {
+	var late *fault.Error
+	if cause := context.Cause(ctx); errors.As(cause, &late) && !errors.Is(err, cause) {
+		return errors.Join(late, err)
+	}
+	return err
+}
+
+// begin checks everything, and only then writes the first file.
+func begin(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster, error) {
+	u, b, err := prepare(ctx, d, o, report)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{dirs: d}
+	p := local.New(local.Config{StateDir: d.State, RunDir: d.Run, Runc: runcOf(u)})
+	if !o.Subnet.IsValid() {
+		if o.Subnet, err = p.FreeSubnet(ctx, poolPrefix(), subnetBits); err != nil {
+			return nil, err
+		}
+	}
+	c.Record = newRecord(o, b, u)
+	if err := p.CheckNetwork(ctx, c.Network); err != nil {
+		return nil, err
+	}
+	plan, err := fleet.NewPlan(c.Record.Cluster, c.Nodes, certs.ECDSA, bundleTarget, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	key, err := newSSHKey()
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(writeJSON(c.file("plan.json"), plan), writeFile(c.KubeconfigFile(), plan.Kubeconfig),
+		writeFile(c.SSHKeyFile(), key), copyProgram(runcOf(u), c.file("runc")))
+	if err != nil {
+		return nil, err
+	}
+	return c, c.save() // last: a cluster without a record never began
+}
+
+func runcOf(u *images.Unpacked) string { return filepath.Join(u.Files, "usr/local/sbin/runc") }
+
+// prepare runs every check that needs no cluster, all problems at once, and unpacks the bundle.
+func prepare(ctx context.Context, d Dirs, o Options, report engine.Report) (*images.Unpacked, *images.Bundle, error) {
+	p := local.New(local.Config{StateDir: d.State, RunDir: d.Run})
+	dir, verr := bundleDir(d, o)
+	var b *images.Bundle
+	if verr == nil {
+		b, verr = images.Open(dir)
+	}
+	if err := errors.Join(p.Check(ctx), certs.CheckKubeconfig(o.Kubeconfig), verr, checkSpace(d.State)); err != nil {
+		return nil, nil, err
+	}
+	var u *images.Unpacked
+	err := engine.Run(ctx, "", []engine.Step{{
+		Name:  "unpack-bundle",
+		Check: func(context.Context) ([]string, error) { return []string{"unpack " + b.Dir()}, nil },
+		Do: func(ctx context.Context, progress func(string)) (err error) {
+			u, err = b.Unpack(ctx, filepath.Join(d.Cache, "store"), progress)
+			return err
+		},
+	}}, report)
+	return u, b, err
+}
+
+// bringUp makes the network, then all machines and nodes at the same time.
+func (c *Cluster) bringUp(ctx context.Context, o Options, report engine.Report) error {
+	plan, err := c.plan()
+	if err != nil {
+		return err
+	}
+	self, err := ownLayer(c.dirs)
+	if err != nil {
+		return err
+	}
+	p := c.provider()
+	if err := p.EnsureNetwork(ctx, c.Network); err != nil {
+		return err
+	}
+	ready := func(ctx context.Context, s *bootstrap.NodeSpec) (*fleet.Host, error) {
+		return c.machine(ctx, p, s, self, report)
+	}
+	if err := fleet.Converge(ctx, plan.Specs, ready, report); err != nil {
+		return err
+	}
+	if err := certs.MergeKubeconfig(o.Kubeconfig, c.Context(), plan.Kubeconfig); err != nil {
+		return err
+	}
+	c.Ready = true
+	if err := c.save(); err != nil {
+		return err
+	}
+	return os.Remove(c.file("plan.json")) // the control planes have the keys of the authorities now
+}
+
+func (c *Cluster) plan() (*fleet.Plan, error) {
+	data, err := os.ReadFile(c.file("plan.json"))
+	if err != nil {
+		return nil, fmt.Errorf("read the plan of cluster %q: %w", c.Name(), err)
+	}
+	var p fleet.Plan
+	if err := json.Unmarshal(data, &p); err != nil {
+		return nil, fmt.Errorf("read the plan of cluster %q: %w", c.Name(), err)
+	}
+	return &p, nil
+}
+
+// machine makes one machine and gives the way to it, as a step of its own in the events.
+func (c *Cluster) machine(ctx context.Context, p *local.Provider, s *bootstrap.NodeSpec, self string, report engine.Report) (*fleet.Host, error) {
+	var m *local.Machine
+	err := engine.Run(ctx, s.Node.Name, []engine.Step{{
+		Name:  "machine",
+		Check: func(context.Context) ([]string, error) { return []string{"make machine"}, nil },
+		Do: func(ctx context.Context, _ func(string)) error {
+			store := filepath.Join(p.MachineDir(c.Name(), s.Node.Name), "containerd")
+			if _, err := os.Stat(store); errors.Is(err, fs.ErrNotExist) {
+				if err := (&images.Unpacked{Containerd: c.Store}).CloneContainerd(store); err != nil {
+					return err
+				}
+			}
+			spec, err := c.machineSpec(s.Node, self)
+			if err != nil {
+				return err
+			}
+			m, err = p.Create(ctx, spec)
+			return err
+		},
+	}}, report)
+	if err != nil {
+		return nil, err
+	}
+	return &fleet.Host{Name: s.Node.Name, Run: func(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+		return m.Run(ctx, local.Command{Args: args, Stdin: stdin, Stdout: stdout, Stderr: stderr})
+	}}, nil
+}

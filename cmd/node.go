@@ -1,0 +1,74 @@
+package cmd
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/engine"
+	"slipway.dev/slipway/bootstrap/node"
+	"slipway.dev/slipway/certs"
+	"slipway.dev/slipway/images"
+)
+
+const containerdSocket = "/run/containerd/containerd.sock"
+
+// newNode holds the commands that Slipway runs on a host; nobody types them.
+func newNode(o *options) *cobra.Command {
+	c := &cobra.Command{Use: "node", Short: "What Slipway runs on each host", Hidden: true}
+	c.AddCommand(&cobra.Command{
+		Use: "converge", Short: "Converge this host to the specification on standard input", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			spec, err := bootstrap.ReadSpec(o.Stdin)
+			if err != nil {
+				return err
+			}
+			return node.Converge(c.Context(), spec, jsonEvents(o))
+		},
+	}, &cobra.Command{
+		Use: "import-image", Short: "Import the image archive on standard input", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			names, err := images.ImportArchive(c.Context(), containerdSocket, o.Stdin)
+			if err != nil {
+				return err
+			}
+			return json.NewEncoder(o.Stdout).Encode(names)
+		},
+	}, &cobra.Command{
+		Use: "certificates", Short: "Print when this host's certificates expire", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			list, err := certs.Expiry(certificatePaths()...)
+			if err != nil {
+				return err
+			}
+			return json.NewEncoder(o.Stdout).Encode(list)
+		},
+	})
+	return c
+}
+
+// certificatePaths are the files and directories with certificates that this host has.
+func certificatePaths() []string {
+	var out []string
+	for _, pattern := range []string{"/etc/kubernetes/pki/*.crt", "/etc/kubernetes/pki/etcd/*.crt", "/etc/kubernetes/*.conf",
+		"/var/lib/kubelet/pki/kubelet.crt",
+		"/var/lib/kubelet/pki/kubelet-client-current.pem"} {
+		found, _ := filepath.Glob(pattern) // the patterns are well-formed
+		out = append(out, found...)
+	}
+	return out
+}
+
+// jsonEvents prints one event a line.
+func jsonEvents(o *options) engine.Report {
+	var mu sync.Mutex
+	enc := json.NewEncoder(o.Stdout)
+	return func(e engine.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		_ = enc.Encode(e) // a reader that went away must not stop the host from converging
+	}
+}

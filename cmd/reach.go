@@ -1,0 +1,132 @@
+package cmd
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"slipway.dev/slipway/cmd/localcluster"
+	"slipway.dev/slipway/images"
+	"slipway.dev/slipway/providers/local"
+)
+
+func newKubeconfig(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "kubeconfig NAME", Short: "Print the administrator's kubeconfig of a cluster", Args: cobra.ExactArgs(1),
+		Example: "  slipway kubeconfig dev > dev.conf",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cluster, err := localcluster.Open(o.dirs(), args[0])
+			if err != nil {
+				return err
+			}
+			data, err := cluster.Kubeconfig()
+			if err != nil {
+				return err
+			}
+			_, err = o.Stdout.Write(data)
+			return err
+		},
+	}
+}
+
+func newKubectl(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "kubectl NAME -- ARGS...", Short: "Run the cluster's own kubectl on it", Args: cobra.MinimumNArgs(1),
+		Example: "  slipway kubectl dev -- get nodes -o wide",
+		RunE: func(c *cobra.Command, args []string) error {
+			cluster, err := localcluster.Open(o.dirs(), args[0])
+			if err != nil {
+				return err
+			}
+			k := exec.CommandContext(c.Context(), cluster.Kubectl(), args[1:]...) //nolint:gosec // the bundle's own, on the user's behalf
+			k.Stdin, k.Stdout, k.Stderr = o.Stdin, o.Stdout, o.Stderr
+			k.Env = append(os.Environ(), "KUBECONFIG="+cluster.KubeconfigFile())
+			k.Cancel = func() error { return k.Process.Signal(os.Interrupt) }
+			return k.Run()
+		},
+	}
+}
+
+func newSSH(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "ssh NAME NODE [-- COMMAND...]", Short: "Log in to a machine, or run a command there", Args: cobra.MinimumNArgs(2),
+		Example: "  slipway ssh dev dev-cp-1\n  slipway ssh dev dev-cp-1 -- systemctl status kubelet",
+		RunE: func(c *cobra.Command, args []string) error {
+			cluster, err := localcluster.Open(o.dirs(), args[0])
+			if err != nil {
+				return err
+			}
+			m, err := cluster.Machine(c.Context(), args[1])
+			if err != nil {
+				return err
+			}
+			return sshTo(c.Context(), o, cluster, m, args[2:])
+		},
+	}
+}
+
+func newLogs(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "logs NAME NODE [COMPONENT]", Short: "Print the log of a node, or of one of its components",
+		Long: "Without COMPONENT, the machine's whole journal. COMPONENT is kubelet, containerd or another systemd unit, or a\n" +
+			"container of the control plane: etcd, kube-apiserver, kube-controller-manager, kube-scheduler.",
+		Example: "  slipway logs dev dev-cp-1 kubelet", Args: cobra.RangeArgs(2, 3),
+		RunE: func(c *cobra.Command, args []string) error {
+			cluster, err := localcluster.Open(o.dirs(), args[0])
+			if err != nil {
+				return err
+			}
+			m, err := cluster.Machine(c.Context(), args[1])
+			if err != nil {
+				return err
+			}
+			return m.Run(c.Context(), local.Command{Args: logCommand(args[2:]), Stdout: o.Stdout, Stderr: o.Stderr})
+		},
+	}
+}
+
+// podLogs prints the newest log of a container whose pod's and own name are given: kubelet's layout below /var/log/pods.
+const podLogs = `set -- /var/log/pods/*_"$1"*/"$1"/*.log; [ -e "$1" ] || { echo "no such component has a log here" >&2; exit 1; }; cat "$@"`
+
+func logCommand(component []string) []string {
+	journal := []string{"journalctl", "--no-pager", "--no-hostname"}
+	if len(component) == 0 {
+		return journal
+	}
+	switch component[0] {
+	case "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "calico-node", "coredns":
+		return []string{"sh", "-c", podLogs, "sh", component[0]}
+	}
+	return append(journal, "--unit", component[0])
+}
+
+func newImagesLoad(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "load NAME FILE...", Short: "Load images of your own into all nodes of a cluster",
+		Long:    "Each FILE is an archive by `docker save` or in OCI format, compressed or not, or the directory of an OCI layout.",
+		Example: "  slipway images load dev app.tar", Args: cobra.MinimumNArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			cluster, err := localcluster.Open(o.dirs(), args[0])
+			if err != nil {
+				return err
+			}
+			var errs []error
+			for _, file := range args[1:] {
+				names, err := cluster.LoadImage(c.Context(), func() (io.ReadCloser, error) { return images.ArchiveOf(file) })
+				if err != nil {
+					errs = append(errs, fmt.Errorf("load %q: %w", filepath.Base(file), err))
+					continue
+				}
+				for _, n := range names {
+					fmt.Fprintln(o.Stdout, n)
+				}
+			}
+			return errors.Join(errs...)
+		},
+	}
+}
