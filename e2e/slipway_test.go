@@ -69,7 +69,10 @@ func slipway(t *testing.T, args ...string) result {
 }
 
 // cluster is one that runs.
-type cluster struct{ name string }
+type cluster struct {
+	name    string
+	printed string // by "up" on stdout
+}
 
 // launch makes a cluster that is removed at the end of the test, if it is still there then.
 func launch(t *testing.T, name string, args ...string) cluster {
@@ -84,7 +87,7 @@ func launch(t *testing.T, name string, args ...string) cluster {
 	})
 	r := slipway(t, append([]string{"up", "--name", name, "--egress=false", "--wait", "5m"}, args...)...)
 	t.Logf("up %s took %.1f s\n%s", name, time.Since(begin).Seconds(), r.stderr)
-	return cluster{name: name}
+	return cluster{name: name, printed: r.stdout}
 }
 
 func (c cluster) kubectl(t *testing.T, args ...string) string {

@@ -1,9 +1,12 @@
 package e2e_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
+	"time"
 )
 
 // TestOlderVersions launches the other supported minors with one node, which takes workloads.
@@ -14,7 +17,8 @@ func TestOlderVersions(t *testing.T) {
 			writeForeign(t)
 			buildBundle(t, minor)
 			before := takeInventory(t)
-			c := launch(t, "a", "--kubernetes-version", minor)
+			c := launch(t, "a", "--kubernetes-version", minor, "-o", "json")
+			checkEvents(t, c.printed)
 			checkNodes(t, 1, "v"+minor+".")
 			eventually(t, "kube-system pods Ready", readyLimit, func() error { return systemPodsReady(t) })
 			loadEcho(t, c)
@@ -24,6 +28,31 @@ func TestOlderVersions(t *testing.T) {
 			slipway(t, "down", "a")
 			before.compare(t, takeInventory(t))
 		})
+	}
+}
+
+// checkEvents: one JSON object a line, and of each step that ended when it began and how long it took.
+func checkEvents(t *testing.T, printed string) {
+	t.Helper()
+	ended := map[string]bool{}
+	for _, line := range strings.Split(strings.TrimSpace(printed), "\n") {
+		var e struct {
+			Host, Step, State string
+			Start             time.Time
+			Seconds           float64
+		}
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatalf("%v in %q", err, line)
+		}
+		if e.Step == "" || e.State == "" || e.Start.IsZero() {
+			t.Errorf("an event without its step, state or start: %s", line)
+		}
+		if e.State == "done" {
+			ended[e.Host+"/"+e.Step] = e.Seconds > 0
+		}
+	}
+	if len(ended) < 5 {
+		t.Errorf("only %d steps ended: %v", len(ended), ended)
 	}
 }
 
