@@ -19,6 +19,9 @@ const (
 	PeerPort = 2380
 )
 
+// EncryptionConfig is where the API servers' encryption configuration lies. All control planes hold the same.
+const EncryptionConfig = "/etc/kubernetes/apiserver/encryption.yaml"
+
 // NodeSpec is everything that one host must know to become its node of a cluster. It holds secrets.
 type NodeSpec struct {
 	Version int     `json:"v"`
@@ -28,13 +31,7 @@ type NodeSpec struct {
 	Bundle string `json:"bundle"`
 	// Files are the node's identity (certificates, kubeconfigs) and, on a control plane, the
 	// secrets that all API servers share. They are written with their modes, 0600 for secrets.
-	Files []Identity `json:"files"`
-}
-
-// Identity is a file, or a symbolic link when Link is set.
-type Identity struct {
-	engine.File
-	Link string `json:"link,omitempty"`
+	Files []engine.File `json:"files"`
 }
 
 // Cluster is what all nodes of a cluster know of it.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"slipway.dev/slipway/internal/fault"
@@ -45,14 +46,19 @@ type Problem struct {
 // Report receives events. It is called from several goroutines at once.
 type Report func(Event)
 
-// Problems turns the faults in an error into what can be sent; an error without a fault becomes
-// one with the identifier "step-failed".
-func Problems(step string, err error) *Problem {
-	for _, f := range fault.All(err) {
-		p := &Problem{ID: f.ID, Op: f.Op, Next: f.Next}
-		if f.Err != nil {
-			p.Why = f.Err.Error()
+// NewProblem turns an error into what can be sent: the first fault in it, and what else it says. An error without
+// a fault becomes one with the identifier "step-failed".
+func NewProblem(step string, err error) *Problem {
+	if all := fault.All(err); len(all) > 0 {
+		p := &Problem{ID: all[0].ID, Op: all[0].Op, Next: all[0].Next}
+		var why []string
+		if all[0].Err != nil {
+			why = append(why, all[0].Err.Error())
 		}
+		for _, f := range all[1:] {
+			why = append(why, f.Error())
+		}
+		p.Why = strings.Join(why, "; ")
 		return p
 	}
 	return &Problem{

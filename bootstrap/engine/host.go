@@ -18,11 +18,12 @@ type Host struct{ journal *Journal }
 // NewHost returns a host whose changes are recorded in j.
 func NewHost(j *Journal) *Host { return &Host{journal: j} }
 
-// File is a file that should be there with exactly this content and mode.
+// File is a file that should be there with exactly this content and mode, or a symbolic link where Link is set.
 type File struct {
 	Path string      `json:"path"`
-	Data []byte      `json:"data"`
-	Mode fs.FileMode `json:"mode"`
+	Data []byte      `json:"data,omitempty"`
+	Mode fs.FileMode `json:"mode,omitempty"`
+	Link string      `json:"link,omitempty"`
 }
 
 // Differing lists the files that are not there as they should be.
@@ -37,6 +38,10 @@ func Differing(files []File) []string {
 }
 
 func (f File) there() bool {
+	if f.Link != "" {
+		to, err := os.Readlink(f.Path)
+		return err == nil && to == f.Link
+	}
 	st, err := os.Lstat(f.Path)
 	if err != nil || !st.Mode().IsRegular() || st.Mode().Perm() != f.Mode.Perm() || st.Size() != int64(len(f.Data)) {
 		return false
@@ -130,6 +135,9 @@ func fileEntry(step, path string) (Entry, error) {
 }
 
 func replaceFile(f File) error {
+	if f.Link != "" {
+		return replaceLink(f)
+	}
 	tmp, err := os.CreateTemp(filepath.Dir(f.Path), "."+filepath.Base(f.Path)+".slipway-*")
 	if err != nil {
 		return fmt.Errorf("write %q: %w", f.Path, err)
@@ -142,6 +150,21 @@ func replaceFile(f File) error {
 	}
 	if err != nil {
 		return fmt.Errorf("write %q: %w", f.Path, err)
+	}
+	return nil
+}
+
+func replaceLink(f File) error {
+	tmp := fmt.Sprintf("%s.slipway-%d", f.Path, os.Getpid()) // one converge at a time holds the host's lock
+	err := os.Remove(tmp)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		err = os.Symlink(f.Link, tmp)
+	}
+	if err == nil {
+		err = os.Rename(tmp, f.Path)
+	}
+	if err != nil {
+		return fmt.Errorf("link %q: %w", f.Path, err)
 	}
 	return nil
 }

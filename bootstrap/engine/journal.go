@@ -71,7 +71,7 @@ func OpenJournal(path string) (*Journal, error) {
 	for {
 		line, err := r.ReadBytes('\n')
 		if err != nil {
-			return j, nil //nolint:nilerr // end of file, or a line that was never finished
+			return j, nil // the end of the file, or a line that was never finished
 		}
 		var e Entry
 		if err := json.Unmarshal(line, &e); err != nil {

@@ -110,7 +110,7 @@ func runStep(ctx context.Context, host string, s Step, report Report) error {
 	state, err := converge(ctx, s, func(msg string) { send(Event{State: Waiting, Message: msg}) })
 	end := Event{State: state, Seconds: time.Since(start).Seconds()}
 	if err != nil {
-		end.State, end.Error = Failed, Problems(s.Name, err)
+		end.State, end.Error = Failed, NewProblem(s.Name, err)
 	}
 	send(end)
 	if err != nil {

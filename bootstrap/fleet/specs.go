@@ -16,9 +16,6 @@ import (
 	"slipway.dev/slipway/certs"
 )
 
-// EncryptionConfig is where the API servers' encryption configuration lies. All control planes hold the same.
-const EncryptionConfig = "/etc/kubernetes/apiserver/encryption.yaml"
-
 const kubernetesDir = "/etc/kubernetes"
 
 // Plan is a new cluster: the specification of each of its nodes, and its administrator's kubeconfig.
@@ -64,24 +61,24 @@ func NewPlan(c bootstrap.Cluster, nodes []bootstrap.Node, alg certs.Algorithm, b
 	return p, err
 }
 
-func identities(files []certs.File) []bootstrap.Identity {
-	out := make([]bootstrap.Identity, 0, len(files))
+func identities(files []certs.File) []engine.File {
+	out := make([]engine.File, 0, len(files))
 	for _, f := range files {
-		path, link := f.Path, f.Link
+		path := f.Path
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(kubernetesDir, path)
 		}
-		out = append(out, bootstrap.Identity{File: engine.File{Path: path, Data: f.Data, Mode: f.Mode}, Link: link})
+		out = append(out, engine.File{Path: path, Data: f.Data, Mode: f.Mode, Link: f.Link})
 	}
 	return out
 }
 
 // encryptionConfig makes a key for secrets in etcd. Secretbox needs no rotation by volume, unlike AES-GCM:
 // https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/#providers
-func encryptionConfig() (bootstrap.Identity, error) {
+func encryptionConfig() (engine.File, error) {
 	key := make([]byte, 32)
 	if _, err := rand.Read(key); err != nil {
-		return bootstrap.Identity{}, fmt.Errorf("make encryption key: %w", err)
+		return engine.File{}, fmt.Errorf("make encryption key: %w", err)
 	}
 	text := `apiVersion: apiserver.config.k8s.io/v1
 kind: EncryptionConfiguration
@@ -95,7 +92,7 @@ resources:
   - identity: {}
 `
 	const mode fs.FileMode = 0o600
-	return bootstrap.Identity{File: engine.File{Path: EncryptionConfig, Data: []byte(text), Mode: mode}}, nil
+	return engine.File{Path: bootstrap.EncryptionConfig, Data: []byte(text), Mode: mode}, nil
 }
 
 // APIAddress is the address of a node's own API server.

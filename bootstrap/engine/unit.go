@@ -1,0 +1,114 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/dbus"
+)
+
+// Unit is a systemd unit that should be enabled and run with the files of now.
+type Unit struct {
+	Name string
+	// Files are what it reads at its start, the unit file and its program among them: it is restarted
+	// when one of them is newer than the running process.
+	Files []string
+}
+
+// Differs says what would change: "" if the unit runs with what is on disk.
+func (u Unit) Differs(ctx context.Context) (string, error) {
+	c, err := dbus.NewSystemdConnectionContext(ctx)
+	if err != nil {
+		return "", fmt.Errorf("reach systemd: %w", err)
+	}
+	defer c.Close()
+	return u.differs(ctx, c)
+}
+
+func (u Unit) differs(ctx context.Context, c *dbus.Conn) (string, error) {
+	p, err := c.GetUnitPropertiesContext(ctx, u.Name)
+	if err != nil {
+		return "", fmt.Errorf("look at unit %q: %w", u.Name, err)
+	}
+	if p["ActiveState"] != "active" {
+		return "start " + u.Name, nil
+	}
+	since, ok := p["ActiveEnterTimestamp"].(uint64)
+	if !ok {
+		return "", fmt.Errorf("look at unit %q: systemd does not say since when it runs", u.Name)
+	}
+	started := time.UnixMicro(int64(since)) //nolint:gosec // a time of this age
+	for _, path := range u.Files {
+		changed, err := changeTime(path)
+		if err != nil {
+			return "", fmt.Errorf("look at what unit %q runs with: %w", u.Name, err)
+		}
+		if changed.After(started) {
+			return fmt.Sprintf("restart %s: %s is newer", u.Name, path), nil
+		}
+	}
+	return "", nil
+}
+
+// changeTime is when the file came to its place: a rename keeps the time of modification.
+func changeTime(path string) (time.Time, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return time.Time{}, err
+	}
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	if !ok {
+		return st.ModTime(), nil
+	}
+	return time.Unix(sys.Ctim.Unix()), nil
+}
+
+// StartUnit records whether the unit was enabled and active, enables it, and starts it, or restarts it if it runs
+// with older files. It returns when the unit has said that it is up.
+func (h *Host) StartUnit(ctx context.Context, step string, u Unit) error {
+	c, err := dbus.NewSystemdConnectionContext(ctx)
+	if err != nil {
+		return fmt.Errorf("reach systemd: %w", err)
+	}
+	defer c.Close()
+	if err := h.recordUnit(ctx, step, c, u.Name); err != nil {
+		return err
+	}
+	if err := c.ReloadContext(ctx); err != nil {
+		return fmt.Errorf("reload systemd: %w", err)
+	}
+	if _, _, err := c.EnableUnitFilesContext(ctx, []string{u.Name}, false, true); err != nil {
+		return fmt.Errorf("enable unit %q: %w", u.Name, err)
+	}
+	if d, err := u.differs(ctx, c); err != nil || d == "" {
+		return err
+	}
+	result := make(chan string, 1)
+	if _, err := c.RestartUnitContext(ctx, u.Name, "replace", result); err != nil {
+		return fmt.Errorf("start unit %q: %w", u.Name, err)
+	}
+	select {
+	case r := <-result:
+		if r != "done" {
+			return fmt.Errorf("start unit %q: systemd says %q; see `journalctl -u %s`", u.Name, r, u.Name)
+		}
+		return nil
+	case <-ctx.Done():
+		return errors.Join(fmt.Errorf("start unit %q", u.Name), context.Cause(ctx))
+	}
+}
+
+func (h *Host) recordUnit(ctx context.Context, step string, c *dbus.Conn, name string) error {
+	p, err := c.GetUnitPropertiesContext(ctx, name)
+	if err != nil {
+		return fmt.Errorf("look at unit %q: %w", name, err)
+	}
+	return h.journal.Record(Entry{
+		Step: step, Kind: KindUnit, Name: name, Absent: p["LoadState"] == "not-found",
+		Enabled: p["UnitFileState"] == "enabled", Active: p["ActiveState"] == "active",
+	})
+}

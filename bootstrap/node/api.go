@@ -1,0 +1,110 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"slipway.dev/slipway/bootstrap/engine"
+	"slipway.dev/slipway/internal/fault"
+)
+
+// The kubeconfigs by which a host speaks to the API.
+const (
+	adminKubeconfig      = kubernetesDir + "/admin.conf"
+	superAdminKubeconfig = kubernetesDir + "/super-admin.conf"
+)
+
+func restConfig(kubeconfig string) (*rest.Config, error) {
+	c, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig %q: %w", kubeconfig, err)
+	}
+	c.UserAgent = "slipway"
+	c.QPS, c.Burst = -1, 0 // a cluster that is being made has no load to protect
+	return c, nil
+}
+
+func client(kubeconfig string) (*kubernetes.Clientset, error) {
+	c, err := restConfig(kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	return kubernetes.NewForConfig(c)
+}
+
+// pollAPI is how often an API server that is starting is asked: it has nothing that could be watched.
+const pollAPI = 50 * time.Millisecond
+
+// api waits for the API server that this node's kubelet talks to. On a control plane that is its own.
+func (n *builder) api(name string, needs ...string) engine.Step {
+	ready := func(ctx context.Context) error { return askReady(ctx, kubeletKubeconfig) }
+	return engine.Step{
+		Name: name, Needs: needs,
+		Check: func(ctx context.Context) ([]string, error) {
+			if err := ready(ctx); err != nil {
+				return []string{"wait for the API server"}, nil //nolint:nilerr // then there is something to wait for
+			}
+			return nil, nil
+		},
+		Do: func(ctx context.Context, progress func(string)) error {
+			return waitAPI(ctx, ready, progress)
+		},
+	}
+}
+
+func waitAPI(ctx context.Context, ready func(context.Context) error, progress func(string)) error {
+	tick := time.NewTicker(pollAPI)
+	defer tick.Stop()
+	last := ""
+	for {
+		err := ready(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() == nil && err.Error() != last {
+			last = err.Error()
+			progress("wait for the API server: " + last)
+		}
+		select {
+		case <-ctx.Done():
+			return fault.New("api-not-ready", "wait for the API server", fmt.Errorf("%w; its last answer: %s", context.Cause(ctx), last),
+				"look at the logs of kube-apiserver, etcd and kubelet on this host; run the same command again to go on")
+		case <-tick.C:
+		}
+	}
+}
+
+// askReady says why the API server is not ready, or nothing.
+func askReady(ctx context.Context, kubeconfig string) error {
+	cfg, err := restConfig(kubeconfig)
+	if err != nil {
+		return err
+	}
+	cfg.Timeout = 5 * time.Second
+	c, err := rest.HTTPClientFor(cfg)
+	if err != nil {
+		return err
+	}
+	defer c.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, cfg.Host+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096)) // said as far as it can be read
+	return fmt.Errorf("%s: %s", resp.Status, failedChecks(text))
+}

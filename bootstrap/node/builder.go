@@ -1,0 +1,88 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+
+	"slipway.dev/slipway/addons"
+	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/engine"
+	"slipway.dev/slipway/images"
+)
+
+// builder has what the constructors of the steps close over.
+type builder struct {
+	*bootstrap.NodeSpec
+	host   *engine.Host
+	bundle *images.Bundle
+	refs   map[string]string // image of each component
+	addons []addons.Addon    // only where the objects of the cluster are made
+}
+
+func newBuilder(ctx context.Context, spec *bootstrap.NodeSpec, host *engine.Host, b *images.Bundle) (*builder, error) {
+	n := &builder{NodeSpec: spec, host: host, bundle: b, refs: map[string]string{}}
+	for _, c := range b.Components() {
+		if c.Kind == images.KindImage {
+			n.refs[c.Name] = c.Ref
+		}
+	}
+	if !spec.Node.Init {
+		return n, nil
+	}
+	var err error
+	n.addons, err = n.renderAddons(ctx)
+	return n, err
+}
+
+func (n *builder) renderAddons(ctx context.Context) ([]addons.Addon, error) {
+	manifests := addons.Manifests{}
+	for _, c := range n.bundle.Components() {
+		if c.Kind != images.KindManifests {
+			continue
+		}
+		files, err := n.bundle.Manifests(ctx, c.Name)
+		if err != nil {
+			return nil, err
+		}
+		manifests[c.Name] = files
+	}
+	host, port, err := n.endpoint()
+	if err != nil {
+		return nil, err
+	}
+	c := n.Cluster
+	return addons.Render(addons.Config{
+		PodCIDR: c.PodCIDR, ServiceCIDR: c.ServiceCIDR, DNSIP: c.DNSIP(), DNSDomain: c.DNSDomain,
+		APIHost: host, APIPort: port, Images: n.refs, KubernetesVersion: c.KubernetesVersion,
+		ControlPlanes: len(c.ControlPlanes), Nodes: len(c.ControlPlanes) + c.Workers,
+		UpstreamDNS: c.Egress, Typha: c.Typha, ConntrackLimits: !n.Node.Shared,
+	}, manifests)
+}
+
+func (n *builder) endpoint() (string, int, error) {
+	host, text, err := net.SplitHostPort(n.Cluster.Endpoint)
+	if err != nil {
+		return "", 0, fmt.Errorf("read the API's address: %w", err)
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		return "", 0, fmt.Errorf("read the API's address %q: %w", n.Cluster.Endpoint, err)
+	}
+	return host, port, nil
+}
+
+// filesStep is a step that consists of files only.
+func (n *builder) filesStep(name string, files []engine.File, needs ...string) engine.Step {
+	return engine.Step{
+		Name: name, Needs: needs,
+		Check: func(context.Context) ([]string, error) { return engine.Differing(files), nil },
+		Do:    func(context.Context, func(string)) error { return n.host.WriteFiles(name, files) },
+	}
+}
+
+// always is the Check of a step that is cheaper done than looked at: doing it again changes nothing.
+func always(what string) func(context.Context) ([]string, error) {
+	return func(context.Context) ([]string, error) { return []string{what}, nil }
+}

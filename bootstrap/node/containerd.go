@@ -1,0 +1,168 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"slipway.dev/slipway/bootstrap/engine"
+	"slipway.dev/slipway/images"
+)
+
+const (
+	containerdSocket  = "/run/containerd/containerd.sock"
+	containerdConfig  = "/etc/containerd/config.toml"
+	containerdUnit    = "/etc/systemd/system/containerd.service"
+	containerdProgram = "/usr/local/bin/containerd"
+	runcProgram       = "/usr/local/sbin/runc"
+)
+
+// containerd's configuration, format 3: https://github.com/containerd/containerd/blob/v2.3.7/docs/cri/config.md
+const containerdConfigText = `version = 3
+
+[plugins.'io.containerd.cri.v1.images'.pinned_images]
+sandbox = %q
+
+[plugins.'io.containerd.cri.v1.images'.registry]
+config_path = '/etc/containerd/certs.d'
+
+[plugins.'io.containerd.cri.v1.runtime']
+restrict_oom_score_adj = %t
+
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+runtime_type = 'io.containerd.runc.v2'
+
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+BinaryName = %q
+SystemdCgroup = %t
+`
+
+const containerdUnitText = `[Unit]
+Description=containerd
+Documentation=https://containerd.io
+After=network.target local-fs.target
+
+[Service]
+Type=notify
+ExecStart=` + containerdProgram + `
+Restart=always
+RestartSec=1
+# Containers outlive a restart of containerd.
+Delegate=yes
+KillMode=process
+OOMScoreAdjust=-999
+LimitNOFILE=infinity
+LimitNPROC=infinity
+LimitCORE=infinity
+TasksMax=infinity
+
+[Install]
+WantedBy=multi-user.target
+`
+
+func (n *builder) containerd(name string, needs ...string) engine.Step {
+	return n.service(name, engine.Unit{
+		Name: "containerd.service", Files: []string{containerdConfig, containerdUnit, containerdProgram},
+	}, func() ([]engine.File, error) {
+		restricted, err := oomScoreRestricted()
+		if err != nil {
+			return nil, err
+		}
+		config := fmt.Sprintf(containerdConfigText, n.refs["pause"], restricted, runcProgram, cgroupV2())
+		return []engine.File{
+			{Path: containerdConfig, Data: []byte(config), Mode: 0o644},
+			{Path: containerdUnit, Data: []byte(containerdUnitText), Mode: 0o644},
+		}, nil
+	}, needs...)
+}
+
+// service is a step that writes files and keeps a unit running with them.
+func (n *builder) service(name string, u engine.Unit, list func() ([]engine.File, error), needs ...string) engine.Step {
+	return engine.Step{
+		Name: name, Needs: needs,
+		Check: func(ctx context.Context) ([]string, error) {
+			files, err := list()
+			if err != nil {
+				return nil, err
+			}
+			if differing := engine.Differing(files); len(differing) > 0 {
+				return append(differing, "start "+u.Name), nil
+			}
+			d, err := u.Differs(ctx)
+			if err != nil || d == "" {
+				return nil, err
+			}
+			return []string{d}, nil
+		},
+		Do: func(ctx context.Context, _ func(string)) error {
+			files, err := list()
+			if err != nil {
+				return err
+			}
+			if err := n.host.WriteFiles(name, files); err != nil {
+				return err
+			}
+			return n.host.StartUnit(ctx, name, u)
+		},
+	}
+}
+
+// importImages puts the bundle's images into containerd, but for those that are there.
+func (n *builder) importImages(name string, needs ...string) engine.Step {
+	return engine.Step{
+		Name: name, Needs: needs,
+		Check: func(ctx context.Context) ([]string, error) {
+			return n.bundle.Missing(ctx, containerdSocket, n.imagesOfNode())
+		},
+		Do: func(ctx context.Context, progress func(string)) error {
+			return n.bundle.Import(ctx, containerdSocket, n.imagesOfNode(), progress)
+		},
+	}
+}
+
+// imagesOfNode are those that a node of this kind runs.
+func (n *builder) imagesOfNode() []string {
+	var out []string
+	for _, c := range n.bundle.Components() {
+		if c.Kind == images.KindImage && (n.Node.ControlPlane || !controlPlaneOnly(c.Name)) {
+			out = append(out, c.Name)
+		}
+	}
+	return out
+}
+
+func controlPlaneOnly(component string) bool {
+	switch component {
+	case "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler":
+		return true
+	}
+	return false
+}
+
+func cgroupV2() bool {
+	var st unix.Statfs_t
+	return unix.Statfs("/sys/fs/cgroup", &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
+}
+
+// oomScoreRestricted finds out whether a process here may lower its score, by trying: without CAP_SYS_RESOURCE
+// the kernel refuses, and containerd then must not ask for it.
+func oomScoreRestricted() (bool, error) {
+	const path = "/proc/self/oom_score_adj"
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return false, fmt.Errorf("read the OOM score: %w", err)
+	}
+	score, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return false, fmt.Errorf("read the OOM score: %w", err)
+	}
+	// Lower than any score before: down to the lowest ever had, a process may go without the capability.
+	if err := os.WriteFile(path, []byte("-1000"), 0o600); err != nil {
+		return true, nil //nolint:nilerr // that is the answer
+	}
+	return false, os.WriteFile(path, []byte(strconv.Itoa(score)), 0o600)
+}

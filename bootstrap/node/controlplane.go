@@ -1,0 +1,163 @@
+package node
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"slipway.dev/slipway/bootstrap"
+)
+
+// kubeadm's ports: https://kubernetes.io/docs/reference/networking/ports-and-protocols/
+const (
+	etcdClientPort        = 2379
+	etcdMetricsPort       = 2381
+	controllerManagerPort = 10257
+	schedulerPort         = 10259
+)
+
+const loopback = "127.0.0.1"
+
+func https(host string, port int) string {
+	return "https://" + net.JoinHostPort(host, strconv.Itoa(port))
+}
+
+func (n *builder) etcd() component {
+	address := n.Node.Address.String()
+	var members []string
+	for _, m := range n.Cluster.ControlPlanes {
+		members = append(members, m.Name+"="+https(m.Address.String(), bootstrap.PeerPort))
+	}
+	return component{
+		name: "etcd", cpu: "100m", memory: "100Mi",
+		host: loopback, port: etcdMetricsPort, scheme: corev1.URISchemeHTTP, liveness: "/livez", ready: "/readyz",
+		mounts: []mount{
+			readOnlyDir("etcd-certs", etcdPKI),
+			{name: "etcd-data", path: etcdData, kind: corev1.HostPathDirectory, writable: true},
+		},
+		args: []string{
+			"--name=" + n.Node.Name,
+			"--data-dir=" + etcdData,
+			"--initial-cluster=" + strings.Join(members, ","),
+			"--initial-cluster-state=new",
+			"--initial-cluster-token=" + n.Cluster.Name,
+			"--initial-advertise-peer-urls=" + https(address, bootstrap.PeerPort),
+			"--listen-peer-urls=" + https(address, bootstrap.PeerPort),
+			"--listen-client-urls=" + https(loopback, etcdClientPort) + "," + https(address, etcdClientPort),
+			"--advertise-client-urls=" + https(address, etcdClientPort),
+			fmt.Sprintf("--listen-metrics-urls=http://%s:%d", loopback, etcdMetricsPort),
+			"--client-cert-auth=true",
+			"--trusted-ca-file=" + etcdPKI + "/ca.crt",
+			"--cert-file=" + etcdPKI + "/server.crt",
+			"--key-file=" + etcdPKI + "/server.key",
+			"--peer-client-cert-auth=true",
+			"--peer-trusted-ca-file=" + etcdPKI + "/ca.crt",
+			"--peer-cert-file=" + etcdPKI + "/peer.crt",
+			"--peer-key-file=" + etcdPKI + "/peer.key",
+			"--tls-min-version=TLS1.2",
+			"--cipher-suites=" + ciphers(),
+			"--feature-gates=InitialCorruptCheck=true",
+			"--watch-progress-notify-interval=5s",
+		},
+	}
+}
+
+func (n *builder) apiServer() component {
+	address := n.Node.Address.String()
+	return component{
+		name: "kube-apiserver", cpu: "250m",
+		host: address, port: bootstrap.APIPort, scheme: corev1.URISchemeHTTPS, liveness: "/livez", ready: "/readyz",
+		mounts: []mount{
+			readOnlyDir("k8s-certs", pkiDir), readOnlyDir("apiserver-config", apiServerDir),
+			{name: "audit-log", path: auditLogDir, kind: corev1.HostPathDirectory, writable: true},
+		},
+		args: append([]string{
+			"--advertise-address=" + address,
+			"--secure-port=" + strconv.Itoa(bootstrap.APIPort),
+			"--allow-privileged=true",
+			"--authorization-mode=Node,RBAC",
+			"--enable-admission-plugins=NodeRestriction",
+			"--enable-bootstrap-token-auth=true",
+			"--authentication-config=" + authentication,
+			"--audit-policy-file=" + auditPolicy,
+			"--audit-log-path=" + auditLogDir + "/audit.log",
+			"--audit-log-maxage=30", "--audit-log-maxbackup=10", "--audit-log-maxsize=100",
+			"--encryption-provider-config=" + bootstrap.EncryptionConfig,
+			"--service-cluster-ip-range=" + n.Cluster.ServiceCIDR.String(),
+			"--service-account-issuer=https://kubernetes.default.svc." + n.Cluster.DNSDomain,
+			"--service-account-key-file=" + pkiDir + "/sa.pub",
+			"--service-account-signing-key-file=" + pkiDir + "/sa.key",
+			"--client-ca-file=" + caFile,
+			"--tls-cert-file=" + pkiDir + "/apiserver.crt",
+			"--tls-private-key-file=" + pkiDir + "/apiserver.key",
+			"--etcd-servers=" + https(loopback, etcdClientPort),
+			"--etcd-cafile=" + etcdPKI + "/ca.crt",
+			"--etcd-certfile=" + pkiDir + "/apiserver-etcd-client.crt",
+			"--etcd-keyfile=" + pkiDir + "/apiserver-etcd-client.key",
+			"--kubelet-certificate-authority=" + caFile,
+			"--kubelet-client-certificate=" + pkiDir + "/apiserver-kubelet-client.crt",
+			"--kubelet-client-key=" + pkiDir + "/apiserver-kubelet-client.key",
+			"--kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname",
+			"--proxy-client-cert-file=" + pkiDir + "/front-proxy-client.crt",
+			"--proxy-client-key-file=" + pkiDir + "/front-proxy-client.key",
+			"--requestheader-client-ca-file=" + pkiDir + "/front-proxy-ca.crt",
+			"--requestheader-allowed-names=front-proxy-client",
+			"--requestheader-extra-headers-prefix=X-Remote-Extra-",
+			"--requestheader-group-headers=X-Remote-Group",
+			"--requestheader-username-headers=X-Remote-User",
+		}, secureServing()...),
+	}
+}
+
+// secureServing is what all servers of the control plane have in common.
+func secureServing() []string {
+	return []string{"--tls-min-version=VersionTLS12", "--tls-cipher-suites=" + ciphers(), "--profiling=false"}
+}
+
+func (n *builder) controllerManager() component {
+	const kubeconfig = kubernetesDir + "/controller-manager.conf"
+	return component{
+		name: "kube-controller-manager", cpu: "200m",
+		host: loopback, port: controllerManagerPort, scheme: corev1.URISchemeHTTPS, liveness: "/healthz", ready: "/healthz",
+		mounts: []mount{readOnlyDir("k8s-certs", pkiDir), readOnlyFile("kubeconfig", kubeconfig)},
+		args: append([]string{
+			"--kubeconfig=" + kubeconfig,
+			"--authentication-kubeconfig=" + kubeconfig,
+			"--authorization-kubeconfig=" + kubeconfig,
+			"--bind-address=" + loopback,
+			"--cluster-name=" + n.Cluster.Name,
+			"--controllers=*,bootstrapsigner,tokencleaner",
+			"--leader-elect=true",
+			"--use-service-account-credentials=true",
+			"--client-ca-file=" + caFile,
+			"--requestheader-client-ca-file=" + pkiDir + "/front-proxy-ca.crt",
+			"--root-ca-file=" + caFile,
+			"--service-account-private-key-file=" + pkiDir + "/sa.key",
+			"--cluster-signing-cert-file=" + caFile,
+			"--cluster-signing-key-file=" + pkiDir + "/ca.key",
+			// Calico gives pods their addresses, from blocks of its own: a range for each node would be a second truth.
+			"--allocate-node-cidrs=false",
+			"--cluster-cidr=" + n.Cluster.PodCIDR.String(),
+			"--service-cluster-ip-range=" + n.Cluster.ServiceCIDR.String(),
+		}, secureServing()...),
+	}
+}
+
+func (n *builder) scheduler() component {
+	const kubeconfig = kubernetesDir + "/scheduler.conf"
+	return component{
+		name: "kube-scheduler", cpu: "100m",
+		host: loopback, port: schedulerPort, scheme: corev1.URISchemeHTTPS, liveness: "/livez", ready: "/readyz",
+		mounts: []mount{readOnlyFile("kubeconfig", kubeconfig)},
+		args: append([]string{
+			"--kubeconfig=" + kubeconfig,
+			"--authentication-kubeconfig=" + kubeconfig,
+			"--authorization-kubeconfig=" + kubeconfig,
+			"--bind-address=" + loopback,
+			"--leader-elect=true",
+		}, secureServing()...),
+	}
+}

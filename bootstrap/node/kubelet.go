@@ -1,0 +1,110 @@
+package node
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kubelet "k8s.io/kubelet/config/v1beta1"
+	"sigs.k8s.io/yaml"
+
+	"slipway.dev/slipway/bootstrap/engine"
+	"slipway.dev/slipway/certs"
+)
+
+const (
+	kubeletKubeconfig = kubernetesDir + "/kubelet.conf"
+	kubeletConfig     = "/var/lib/kubelet/config.yaml"
+	kubeletFlags      = "/var/lib/kubelet/kubeadm-flags.env"
+	kubeletUnit       = "/etc/systemd/system/kubelet.service"
+	kubeletProgram    = "/usr/local/bin/kubelet"
+)
+
+const kubeletUnitText = `[Unit]
+Description=kubelet
+Documentation=https://kubernetes.io/docs/
+After=containerd.service network-online.target
+Wants=containerd.service network-online.target
+
+[Service]
+EnvironmentFile=` + kubeletFlags + `
+ExecStart=` + kubeletProgram + ` --kubeconfig=` + kubeletKubeconfig + ` --config=` + kubeletConfig + ` $KUBELET_KUBEADM_ARGS
+Restart=always
+RestartSec=1
+StartLimitIntervalSec=0
+Delegate=yes
+KillMode=process
+OOMScoreAdjust=-999
+
+[Install]
+WantedBy=multi-user.target
+`
+
+func (n *builder) kubelet(name string, needs ...string) engine.Step {
+	return n.service(name, engine.Unit{
+		Name: "kubelet.service", Files: []string{kubeletUnit, kubeletConfig, kubeletFlags, kubeletKubeconfig, kubeletProgram},
+	}, func() ([]engine.File, error) {
+		c := n.kubeletConfiguration()
+		if n.Node.ControlPlane && n.Cluster.Dedicated() {
+			c.RegisterWithTaints = []corev1.Taint{{Key: controlPlaneLabel, Effect: corev1.TaintEffectNoSchedule}}
+		}
+		config, err := yaml.Marshal(c)
+		if err != nil {
+			return nil, fmt.Errorf("write the kubelet's configuration: %w", err)
+		}
+		flags := fmt.Sprintf("KUBELET_KUBEADM_ARGS=\"--hostname-override=%s --node-ip=%s\"\n", n.Node.Name, n.Node.Address)
+		return []engine.File{
+			{Path: kubeletUnit, Data: []byte(kubeletUnitText), Mode: 0o644},
+			{Path: kubeletConfig, Data: config, Mode: 0o644},
+			{Path: kubeletFlags, Data: []byte(flags), Mode: 0o644},
+		}, nil
+	}, needs...)
+}
+
+// kubeletConfiguration is that of all nodes of the cluster. What it leaves out has the kubelet's own default.
+func (n *builder) kubeletConfiguration() *kubelet.KubeletConfiguration {
+	on, off := true, false
+	c := &kubelet.KubeletConfiguration{
+		TypeMeta:                 metav1.TypeMeta{APIVersion: "kubelet.config.k8s.io/v1beta1", Kind: "KubeletConfiguration"},
+		StaticPodPath:            manifestDir,
+		ContainerRuntimeEndpoint: "unix://" + containerdSocket,
+		ClusterDNS:               []string{n.Cluster.DNSIP().String()},
+		ClusterDomain:            n.Cluster.DNSDomain,
+		Authentication: kubelet.KubeletAuthentication{
+			Anonymous: kubelet.KubeletAnonymousAuthentication{Enabled: &off},
+			Webhook:   kubelet.KubeletWebhookAuthentication{Enabled: &on},
+			X509:      kubelet.KubeletX509Authentication{ClientCAFile: caFile},
+		},
+		Authorization:     kubelet.KubeletAuthorization{Mode: kubelet.KubeletAuthorizationModeWebhook},
+		ReadOnlyPort:      0,
+		TLSCertFile:       certs.KubeletPKI + "/kubelet.crt",
+		TLSPrivateKeyFile: certs.KubeletPKI + "/kubelet.key",
+		TLSMinVersion:     "VersionTLS12",
+		TLSCipherSuites:   cipherList(),
+
+		RotateCertificates:      true,
+		EnableSystemLogHandler:  &off,
+		EnableDebuggingHandlers: &on, // exec, logs and port-forward
+		EnableProfilingHandler:  &off,
+		EnableDebugFlagsHandler: &off,
+		SerializeImagePulls:     &off,
+	}
+	if cgroupV2() {
+		c.CgroupDriver = "systemd"
+	} else {
+		c.CgroupDriver = "cgroupfs"
+		c.FailCgroupV1 = &off
+	}
+	if n.Node.Shared {
+		shareDisk(c)
+	}
+	return c
+}
+
+// shareDisk keeps the kubelet from evicting pods for a disk that others fill, and from minding their swap.
+func shareDisk(c *kubelet.KubeletConfiguration) {
+	never, off := int32(100), false
+	c.FailSwapOn = &off
+	c.ImageGCHighThresholdPercent = &never
+	c.EvictionHard = map[string]string{"nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"}
+}

@@ -1,0 +1,146 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/yaml"
+
+	"slipway.dev/slipway/bootstrap/engine"
+)
+
+const (
+	manifestDir = kubernetesDir + "/manifests"
+	pkiDir      = kubernetesDir + "/pki"
+	etcdPKI     = pkiDir + "/etcd"
+	etcdData    = "/var/lib/etcd"
+)
+
+// component is one part of the control plane as the kubelet runs it.
+type component struct {
+	name     string
+	args     []string
+	cpu      string
+	memory   string
+	host     string // where its health is asked for
+	port     int
+	scheme   corev1.URIScheme
+	liveness string // paths
+	ready    string
+	mounts   []mount
+}
+
+type mount struct {
+	name, path string
+	kind       corev1.HostPathType
+	writable   bool
+}
+
+func (n *builder) staticPods(name string, needs ...string) engine.Step {
+	list := func() ([]engine.File, error) {
+		var out []engine.File
+		for _, c := range []component{n.etcd(), n.apiServer(), n.controllerManager(), n.scheduler()} {
+			data, err := yaml.Marshal(n.pod(c))
+			if err != nil {
+				return nil, fmt.Errorf("write the pod of %s: %w", c.name, err)
+			}
+			out = append(out, engine.File{Path: path.Join(manifestDir, c.name+".yaml"), Data: data, Mode: 0o600})
+		}
+		return out, nil
+	}
+	return engine.Step{
+		Name: name, Needs: needs,
+		Check: func(context.Context) ([]string, error) {
+			files, err := list()
+			return engine.Differing(files), err
+		},
+		Do: func(context.Context, func(string)) error {
+			files, err := list()
+			if err != nil {
+				return err
+			}
+			if err := n.host.Mkdir(name, etcdData, 0o700); err != nil {
+				return err
+			}
+			if err := n.host.Mkdir(name, auditLogDir, 0o700); err != nil {
+				return err
+			}
+			return n.host.WriteFiles(name, files)
+		},
+	}
+}
+
+func (n *builder) pod(c component) *corev1.Pod {
+	p := &corev1.Pod{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: c.name, Namespace: metav1.NamespaceSystem,
+			Labels: map[string]string{"component": c.name, "tier": "control-plane"},
+		},
+		Spec: corev1.PodSpec{
+			HostNetwork: true, PriorityClassName: "system-node-critical",
+			SecurityContext: &corev1.PodSecurityContext{
+				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+			},
+		},
+	}
+	slices.Sort(c.args)
+	container := corev1.Container{
+		Name: c.name, Image: n.refs[c.name], ImagePullPolicy: corev1.PullIfNotPresent,
+		Command: append([]string{c.name}, c.args...),
+		Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
+			corev1.ResourceCPU: resource.MustParse(c.cpu),
+		}},
+		StartupProbe:   c.probe(c.liveness, 1, 240), // a large etcd takes minutes to load
+		LivenessProbe:  c.probe(c.liveness, 10, 8),
+		ReadinessProbe: c.probe(c.ready, 1, 3),
+	}
+	if c.memory != "" {
+		container.Resources.Requests[corev1.ResourceMemory] = resource.MustParse(c.memory)
+	}
+	for _, m := range c.mounts {
+		p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: m.name, VolumeSource: corev1.VolumeSource{
+			HostPath: &corev1.HostPathVolumeSource{Path: m.path, Type: &m.kind},
+		}})
+		container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{
+			Name: m.name, MountPath: m.path, ReadOnly: !m.writable,
+		})
+	}
+	p.Spec.Containers = []corev1.Container{container}
+	return p
+}
+
+func (c component) probe(path string, period, failures int32) *corev1.Probe {
+	return &corev1.Probe{
+		ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{
+			Host: c.host, Path: path, Port: intstr.FromInt32(int32(c.port)), Scheme: c.scheme, //nolint:gosec // a port
+		}},
+		PeriodSeconds: period, FailureThreshold: failures, TimeoutSeconds: 15,
+	}
+}
+
+func readOnlyFile(name, path string) mount {
+	return mount{name: name, path: path, kind: corev1.HostPathFile}
+}
+
+func readOnlyDir(name, path string) mount {
+	return mount{name: name, path: path, kind: corev1.HostPathDirectory}
+}
+
+// cipherList has those of TLS 1.2 with forward secrecy and authenticated encryption. TLS 1.3 has no others.
+func cipherList() []string {
+	return []string{
+		"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+		"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+		"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+	}
+}
+
+func ciphers() string { return strings.Join(cipherList(), ",") }
