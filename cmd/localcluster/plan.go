@@ -72,6 +72,10 @@ func newRecord(o Options, b *images.Bundle, u *images.Unpacked) Record {
 	return r
 }
 
+// podGateway is the gateway that Calico gives every pod. Nobody has the address: the kernel answers for it by proxy
+// ARP, which it does only for addresses that it has a route to, and without egress there is no default route.
+func podGateway() netip.Prefix { return netip.MustParsePrefix("169.254.1.1/32") }
+
 // machineSpec binds what is written much to plain directories: the kernel refuses an overlay whose upper
 // layer lies on another overlay, which containerd's would.
 func (c *Cluster) machineSpec(n bootstrap.Node, self string) (local.MachineSpec, error) {
@@ -88,7 +92,7 @@ func (c *Cluster) machineSpec(n bootstrap.Node, self string) (local.MachineSpec,
 			{Source: "etcd", Target: "/var/lib/etcd"},
 			{Source: c.Bundle, Target: bundleTarget, ReadOnly: true},
 		},
-		OnLink:        []netip.Prefix{c.Record.Cluster.ServiceCIDR},
+		OnLink:        []netip.Prefix{c.Record.Cluster.ServiceCIDR, podGateway()},
 		AuthorizedKey: string(ssh.MarshalAuthorizedKey(signer.PublicKey())),
 		Hosts:         map[string]netip.Addr{},
 	}

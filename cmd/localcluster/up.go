@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -171,10 +170,8 @@ func (c *Cluster) machine(ctx context.Context, p *local.Provider, s *bootstrap.N
 		Check: func(context.Context) ([]string, error) { return []string{"make machine"}, nil },
 		Do: func(ctx context.Context, _ func(string)) error {
 			store := filepath.Join(p.MachineDir(c.Name(), s.Node.Name), "containerd")
-			if _, err := os.Stat(store); errors.Is(err, fs.ErrNotExist) {
-				if err := (&images.Unpacked{Containerd: c.Store}).CloneContainerd(store); err != nil {
-					return err
-				}
+			if err := (&images.Unpacked{Containerd: c.Store}).CloneContainerd(store); err != nil {
+				return err
 			}
 			spec, err := c.machineSpec(s.Node, self)
 			if err != nil {
