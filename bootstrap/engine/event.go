@@ -18,6 +18,7 @@ const (
 	Done      State = "done"      // something was changed
 	Unchanged State = "unchanged" // everything was there already
 	Failed    State = "failed"    // Error says why
+	Stopped   State = "stopped"   // because another step failed, or whoever started the run stopped it
 )
 
 // Event is what a step reports; one JSON object a line is the format between a host and whoever

@@ -109,14 +109,16 @@ func runStep(ctx context.Context, host string, s Step, report Report) error {
 	send(Event{State: Started})
 	state, err := converge(ctx, s, func(msg string) { send(Event{State: Waiting, Message: msg}) })
 	end := Event{State: state, Seconds: time.Since(start).Seconds()}
-	if err != nil {
+	switch {
+	case err == nil:
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		end.State = Stopped
+	default:
 		end.State, end.Error = Failed, NewProblem(s.Name, err)
+		err = end.Error.Fault(host)
 	}
 	send(end)
-	if err != nil {
-		return end.Error.Fault(host)
-	}
-	return nil
+	return err
 }
 
 func converge(ctx context.Context, s Step, progress func(string)) (State, error) {

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -66,12 +68,12 @@ func convergeOne(ctx context.Context, s *bootstrap.NodeSpec, ready Ready, report
 		return fmt.Errorf("write node specification: %w", err)
 	}
 	var stderr tail
-	var problem *engine.Problem
+	var seen progress
 	pr, pw := io.Pipe()
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
-		problem = relay(pr, h.Name, report)
+		seen.relay(pr, h.Name, report)
 	}()
 	err = h.Run(ctx, []string{Program, "node", "converge"}, bytes.NewReader(spec), pw, &stderr)
 	_ = pw.Close()
@@ -79,18 +81,27 @@ func convergeOne(ctx context.Context, s *bootstrap.NodeSpec, ready Ready, report
 	switch {
 	case err == nil:
 		return nil
-	case ctx.Err() != nil:
+	case errors.Is(context.Cause(ctx), context.Canceled):
 		return context.Cause(ctx)
-	case problem != nil:
-		return problem.Fault(h.Name)
+	case ctx.Err() != nil:
+		return fault.New("converge-stopped", "bring up the node", errors.New(seen.unfinished()),
+			"run the same command again: it goes on where it stopped")
+	case seen.problem != nil:
+		return seen.problem.Fault(h.Name)
 	}
 	return fault.New("converge-failed", "bring up the node", fmt.Errorf("%w: %s", err, stderr.String()),
 		"look at the node's log with `slipway logs`, then run the same command again")
 }
 
-// relay passes events on until the stream ends, and returns the first problem among them.
-func relay(r io.Reader, host string, report engine.Report) *engine.Problem {
-	var first *engine.Problem
+// progress is what the events of one host have said so far.
+type progress struct {
+	problem *engine.Problem          // the first
+	at      map[string]*engine.Event // the last event of each step that has not ended
+}
+
+// relay passes events on until the stream ends.
+func (p *progress) relay(r io.Reader, host string, report engine.Report) {
+	p.at = map[string]*engine.Event{}
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
@@ -99,13 +110,39 @@ func relay(r io.Reader, host string, report engine.Report) *engine.Problem {
 			continue
 		}
 		e.Host = host
-		if e.Error != nil && first == nil {
-			first = e.Error
-		}
+		p.note(e)
 		report(e)
 	}
 	_, _ = io.Copy(io.Discard, r) // a line too long to be an event must not block the host
-	return first
+}
+
+func (p *progress) note(e engine.Event) {
+	if e.Error != nil && p.problem == nil {
+		p.problem = e.Error
+	}
+	switch e.State {
+	case engine.Started, engine.Waiting:
+		p.at[e.Step] = &e
+	case engine.Stopped: // what it was at remains to be said
+	default:
+		delete(p.at, e.Step)
+	}
+}
+
+// unfinished says what was going on when the host was stopped.
+func (p *progress) unfinished() string {
+	var out []string
+	for step, e := range p.at {
+		if e.Message != "" {
+			step += " (" + e.Message + ")"
+		}
+		out = append(out, step)
+	}
+	slices.Sort(out)
+	if len(out) == 0 {
+		return "it was stopped between two steps"
+	}
+	return "it was still at " + strings.Join(out, ", ")
 }
 
 // tail keeps the end of what is written to it.

@@ -1,0 +1,160 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"slipway.dev/slipway/bootstrap/engine"
+	"slipway.dev/slipway/internal/fault"
+)
+
+// recorder collects what steps do and report.
+type recorder struct {
+	mu     sync.Mutex
+	did    []string
+	events []engine.Event
+}
+
+func (r *recorder) report(e engine.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, e)
+}
+
+func (r *recorder) last(step string) engine.Event {
+	for _, e := range slices.Backward(r.events) {
+		if e.Step == step {
+			return e
+		}
+	}
+	return engine.Event{}
+}
+
+func (r *recorder) step(name string, do func(context.Context) error, needs ...string) engine.Step {
+	return engine.Step{
+		Name: name, Needs: needs,
+		Check: func(context.Context) ([]string, error) { return []string{"do " + name}, nil },
+		Do: func(ctx context.Context, _ func(string)) error {
+			var err error
+			if do != nil {
+				err = do(ctx)
+			}
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.did = append(r.did, name)
+			return err
+		},
+	}
+}
+
+func TestRunKeepsTheOrderOfNeeds(t *testing.T) {
+	r := &recorder{}
+	err := engine.Run(t.Context(), "h", []engine.Step{
+		r.step("a", nil), r.step("b", nil), r.step("c", nil, "a", "b"), r.step("d", nil, "c"),
+	}, r.report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if slices.Sort(r.did[:2]); !slices.Equal(r.did, []string{"a", "b", "c", "d"}) {
+		t.Errorf("done in the order %q", r.did)
+	}
+	if e := r.last("d"); e.State != engine.Done || e.Host != "h" || e.Version != 1 || e.Start.IsZero() {
+		t.Errorf("last event %+v", e)
+	}
+}
+
+// TestRunOverlaps holds that steps that do not need each other run at the same time: each waits for the other.
+func TestRunOverlaps(t *testing.T) {
+	r := &recorder{}
+	a, b := make(chan struct{}), make(chan struct{})
+	meet := func(mine, other chan struct{}) func(context.Context) error {
+		return func(ctx context.Context) error {
+			close(mine)
+			select {
+			case <-other:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	if err := engine.Run(t.Context(), "", []engine.Step{r.step("a", meet(a, b)), r.step("b", meet(b, a))}, r.report); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRunLeavesAloneWhatIsThere(t *testing.T) {
+	r := &recorder{}
+	s := r.step("a", nil)
+	s.Check = func(context.Context) ([]string, error) { return nil, nil }
+	if err := engine.Run(t.Context(), "", []engine.Step{s}, r.report); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.did) > 0 || r.last("a").State != engine.Unchanged {
+		t.Errorf("did %q, event %+v", r.did, r.last("a"))
+	}
+}
+
+func TestRunFailure(t *testing.T) {
+	r := &recorder{}
+	broken := fault.New("some-fault", "do a", errors.New("cause"), "mend it")
+	err := engine.Run(t.Context(), "h", []engine.Step{
+		r.step("a", func(context.Context) error { return broken }),
+		r.step("waits", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }),
+		r.step("after", nil, "a"),
+	}, r.report)
+	all := fault.All(err)
+	if len(all) != 1 || all[0].ID != "some-fault" || all[0].Host != "h" || all[0].Next != "mend it" {
+		t.Errorf("error %v", err)
+	}
+	if slices.Contains(r.did, "after") {
+		t.Error("a step ran though what it needs had failed")
+	}
+	if e := r.last("a"); e.State != engine.Failed || e.Error == nil || e.Error.Why != "cause" {
+		t.Errorf("event %+v", e)
+	}
+}
+
+func TestRunReportsAllFaultsOfAStep(t *testing.T) {
+	r := &recorder{}
+	both := errors.Join(fault.New("first", "do a", nil, "x"), fault.New("second", "do b", nil, "y"))
+	err := engine.Run(t.Context(), "", []engine.Step{r.step("a", func(context.Context) error { return both })}, r.report)
+	if err == nil || !strings.Contains(err.Error(), "do b") {
+		t.Errorf("the second fault is lost in %v", err)
+	}
+}
+
+func TestRunRefusesABadList(t *testing.T) {
+	r := &recorder{}
+	for what, list := range map[string][]engine.Step{
+		"a need below":   {r.step("a", nil, "b"), r.step("b", nil)},
+		"a need nowhere": {r.step("a", nil, "z")},
+		"a name twice":   {r.step("a", nil), r.step("a", nil)},
+		"no name":        {r.step("", nil)},
+		"no Do":          {{Name: "a", Check: r.step("a", nil).Check}},
+	} {
+		if err := engine.Run(t.Context(), "", list, r.report); !errors.Is(err, engine.ErrGraph) {
+			t.Errorf("%s: got %v", what, err)
+		}
+	}
+	if len(r.did) > 0 {
+		t.Errorf("did %q", r.did)
+	}
+}
+
+func TestRunEndsWithItsContext(t *testing.T) {
+	r := &recorder{}
+	ctx, cancel := context.WithCancel(t.Context())
+	err := engine.Run(ctx, "", []engine.Step{r.step("a", func(ctx context.Context) error {
+		cancel()
+		<-ctx.Done()
+		return ctx.Err()
+	}), r.step("b", nil, "a")}, r.report)
+	if err == nil || slices.Contains(r.did, "b") {
+		t.Errorf("error %v, did %q", err, r.did)
+	}
+}
