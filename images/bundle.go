@@ -1,185 +1,157 @@
 package images
 
 import (
-	"crypto/sha256"
-	"encoding/json"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 
-	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"slipway.dev/slipway/internal/fault"
 )
 
-// Bundle is an opened bundle: its index and manifests have been read and checked, its layers not yet.
-type Bundle struct {
-	dir    string
-	digest digest.Digest
-	index  ocispec.Index
-	parts  []part
-}
-
-// Component is one component of a bundle.
+// Component is one thing in a bundle.
 type Component struct {
-	Name    string `json:"name"`
+	Name    string `json:"component"`
 	Kind    string `json:"kind"`
 	Version string `json:"version"`
-	Ref     string `json:"ref,omitempty"` // images: the name that pods use
+	Ref     string `json:"ref,omitempty"` // of an image: the name that pods use
 	Digest  string `json:"digest"`        // of its manifest
-	Size    int64  `json:"size"`          // bytes of all its blobs
+	Size    int64  `json:"size"`          // of its blobs, compressed
 }
 
-// part is a component with its manifest.
+// part is a component with what was read of it.
 type part struct {
 	Component
-	descriptor ocispec.Descriptor
-	manifest   ocispec.Manifest
+	descriptor v1.Descriptor
+	manifest   v1.Manifest
 }
 
-// Open reads the bundle in dir. It is cheap: layers are checked when they are used, or by Verify. The faults are
-// bundle-missing, bundle-corrupt and bundle-architecture.
+// Bundle is an opened bundle. Its index and manifests have been read and checked.
+type Bundle struct {
+	dir, digest, kubernetes string
+	parts                   []part
+}
+
+// Open reads the index and the manifests of the bundle in dir; all that is wrong with them is reported at once.
 func Open(dir string) (*Bundle, error) {
-	data, err := os.ReadFile(filepath.Join(dir, ocispec.ImageIndexFile))
-	if errors.Is(err, fs.ErrNotExist) {
+	index, digest, err := readIndex(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, fault.New("bundle-missing", fmt.Sprintf("open bundle %q", dir), errors.New("there is none"),
-			"build it with `slipway images build`")
+			"build one with `slipway images build`")
+	case err != nil:
+		return nil, corrupt(fmt.Sprintf("open bundle %q", dir), err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("open bundle %q: %w", dir, err)
+	if err := checkPlatform(dir, index.Annotations[AnnotationPlatform]); err != nil {
+		return nil, err
 	}
-	b := &Bundle{dir: dir, digest: digest.NewDigestFromBytes(digest.SHA256, sum(data))}
-	if err := json.Unmarshal(data, &b.index); err != nil {
-		return nil, b.corrupt(fmt.Errorf("its index: %w", err))
-	}
-	if v := b.index.Annotations[AnnotationFormat]; v != FormatVersion {
-		return nil, b.corrupt(fmt.Errorf("its format is %q, this program knows %q", v, FormatVersion))
-	}
-	if p := b.index.Annotations[AnnotationPlatform]; p != "linux/"+runtime.GOARCH {
-		return nil, fault.New("bundle-architecture", fmt.Sprintf("open bundle %q", dir),
-			fmt.Errorf("it is for %q, this computer is linux/%s", p, runtime.GOARCH), "build or fetch one for this architecture")
-	}
-	for _, d := range b.index.Manifests {
-		p, err := b.part(d)
+	b := &Bundle{dir: dir, digest: digest, kubernetes: index.Annotations[AnnotationKubernetes]}
+	var problems []error
+	for _, d := range index.Manifests {
+		p, err := b.readPart(d)
 		if err != nil {
-			return nil, b.corrupt(err)
+			problems = append(problems, err)
 		}
 		b.parts = append(b.parts, p)
 	}
-	slices.SortFunc(b.parts, func(x, y part) int {
-		return strings.Compare(x.Kind+x.Name, y.Kind+y.Name)
-	})
+	slices.SortFunc(b.parts, func(a, b part) int { return cmp.Compare(a.Name, b.Name) })
+	if err := errors.Join(append(problems, b.checkNames())...); err != nil {
+		return nil, err
+	}
 	return b, nil
 }
 
-func sum(data []byte) []byte {
-	s := sha256.Sum256(data)
-	return s[:]
+func checkPlatform(dir, platform string) error {
+	if host := "linux/" + runtime.GOARCH; platform != host {
+		return fault.New("bundle-architecture", fmt.Sprintf("open bundle %q", dir),
+			fmt.Errorf("it is for %q, this computer is %q", platform, host), "use a bundle for this computer's architecture")
+	}
+	return nil
 }
 
-func (b *Bundle) part(d ocispec.Descriptor) (part, error) {
-	p := part{descriptor: d}
-	p.Name, p.Kind = d.Annotations[AnnotationComponent], d.Annotations[AnnotationKind]
-	p.Version, p.Ref = d.Annotations[AnnotationVersion], d.Annotations[ocispec.AnnotationRefName]
-	p.Digest = d.Digest.String()
-	if p.Name == "" || p.Kind == "" {
-		return p, fmt.Errorf("the index names no component for %s", d.Digest)
+// checkNames finds components that share a name: each name must mean one thing.
+func (b *Bundle) checkNames() error {
+	for i := 1; i < len(b.parts); i++ {
+		if b.parts[i].Name == b.parts[i-1].Name {
+			return corrupt(fmt.Sprintf("open bundle %q", b.dir), fmt.Errorf("component %q is in it twice", b.parts[i].Name))
+		}
 	}
-	data, err := b.read(d)
-	if err != nil {
-		return p, fmt.Errorf("component %q: %w", p.Name, err)
-	}
-	if err := json.Unmarshal(data, &p.manifest); err != nil {
-		return p, fmt.Errorf("component %q: its manifest: %w", p.Name, err)
-	}
-	for _, blob := range p.blobs() {
-		p.Size += blob.Size
-	}
-	return p, nil
+	return nil
 }
 
-func (p part) blobs() []ocispec.Descriptor {
-	return append([]ocispec.Descriptor{p.descriptor, p.manifest.Config}, p.manifest.Layers...)
-}
+// Dir is where the bundle lies.
+func (b *Bundle) Dir() string { return b.dir }
 
-// read gives a small blob, checked.
-func (b *Bundle) read(d ocispec.Descriptor) ([]byte, error) {
-	if err := d.Digest.Validate(); err != nil {
-		return nil, fmt.Errorf("digest %q: %w", d.Digest, err)
-	}
-	data, err := os.ReadFile(b.blob(d.Digest))
-	if err != nil {
-		return nil, fmt.Errorf("read blob %s: %w", d.Digest, err)
-	}
-	if got := d.Digest.Algorithm().FromBytes(data); got != d.Digest || int64(len(data)) != d.Size {
-		return nil, fmt.Errorf("blob %s: its bytes have the digest %s", d.Digest, got)
-	}
-	return data, nil
-}
+// Digest is that of the index, and so of all that is in the bundle.
+func (b *Bundle) Digest() string { return b.digest }
 
-func (b *Bundle) blob(d digest.Digest) string {
-	return filepath.Join(b.dir, ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
-}
+// KubernetesVersion is for example "v1.37.1".
+func (b *Bundle) KubernetesVersion() string { return b.kubernetes }
 
-func (b *Bundle) corrupt(err error) error {
-	return fault.New("bundle-corrupt", fmt.Sprintf("use bundle %q", b.dir), err,
-		"build it again with `slipway images build`, which mends what is damaged")
-}
-
-// Dir is the bundle's directory, Digest that of its index, which stands for all its bytes.
-func (b *Bundle) Dir() string    { return b.dir }
-func (b *Bundle) Digest() string { return b.digest.String() }
-
-// KubernetesVersion is the version that the bundle installs, with the leading v.
-func (b *Bundle) KubernetesVersion() string { return b.index.Annotations[AnnotationKubernetes] }
-
-// Components gives all components, by kind and name.
+// Components lists what is in the bundle, sorted by name.
 func (b *Bundle) Components() []Component {
-	out := make([]Component, 0, len(b.parts))
-	for _, p := range b.parts {
-		out = append(out, p.Component)
+	out := make([]Component, len(b.parts))
+	for i, p := range b.parts {
+		out[i] = p.Component
 	}
 	return out
 }
 
-// Component gives one component. The fault is bundle-corrupt.
+// Component finds a component by its name.
 func (b *Bundle) Component(name string) (Component, error) {
-	p, err := b.find(name)
+	p, err := b.part(name)
 	return p.Component, err
 }
 
-// Images gives the reference of every image by its component.
-func (b *Bundle) Images() map[string]string {
-	out := map[string]string{}
-	for _, p := range b.parts {
-		if p.Kind == KindImage {
-			out[p.Name] = p.Ref
-		}
-	}
-	return out
-}
-
-func (b *Bundle) find(name string) (part, error) {
+func (b *Bundle) part(name string) (part, error) {
 	for _, p := range b.parts {
 		if p.Name == name {
 			return p, nil
 		}
 	}
-	return part{}, b.corrupt(fmt.Errorf("it has no component %q", name))
+	return part{}, fault.New("unknown-component", fmt.Sprintf("find component %q in bundle %q", name, b.dir),
+		fmt.Errorf("it has %v", b.names("")), "name one of these")
 }
 
-func (b *Bundle) ofKind(kind string) []part {
-	var out []part
+// partOf is part with a check of the kind.
+func (b *Bundle) partOf(name string, kinds ...string) (part, error) {
+	p, err := b.part(name)
+	if err == nil && !slices.Contains(kinds, p.Kind) {
+		return p, fmt.Errorf("component %q is of kind %q, not one of %q", name, p.Kind, kinds)
+	}
+	return p, err
+}
+
+// names gives the components of one kind, or all.
+func (b *Bundle) names(kind string) []string {
+	var out []string
 	for _, p := range b.parts {
-		if p.Kind == kind {
-			out = append(out, p)
+		if kind == "" || p.Kind == kind {
+			out = append(out, p.Name)
 		}
 	}
 	return out
+}
+
+// size is that of the components of these kinds, compressed.
+func (b *Bundle) size(kinds ...string) (total int64) {
+	for _, p := range b.parts {
+		if slices.Contains(kinds, p.Kind) {
+			total += p.Size
+		}
+	}
+	return total
+}
+
+func (b *Bundle) blob(d v1.Descriptor) string {
+	return filepath.Join(b.dir, v1.ImageBlobsDir, d.Digest.Algorithm().String(), d.Digest.Encoded())
+}
+
+func corrupt(op string, err error) error {
+	return fault.New("bundle-corrupt", op, err, "build the bundle again with `slipway images build`, or copy it again")
 }

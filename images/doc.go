@@ -1,6 +1,6 @@
-// Package images is the bundle: everything that a node needs, as verified bytes in an OCI image layout,
-// and the ways from there to a node: files below a root, images in containerd.
+// Package images reads a bundle, the OCI image layout with everything a node needs, and puts its bytes to use: host
+// binaries into a file system, container images into a containerd, and both into the directories that machines on
+// this computer share. No byte is used before it was checked against its digest.
 //
-// Package pins says which versions a bundle holds, package build makes one from them. Not in it: what a
-// node does with its files and images (bootstrap), and machines (providers).
+// Not in it: making a bundle (images/build), which versions go into one (images/pins), machines, Kubernetes.
 package images

@@ -1,10 +1,9 @@
 package images
 
-// FormatVersion is the version of the bundle's format: the value of AnnotationFormat in its index.
-const FormatVersion = "1"
-
-// What marks the index of a bundle, and each component in it.
+// What marks a bundle's index and the components in it.
 const (
+	Format = "1"
+
 	AnnotationFormat     = "dev.slipway.bundle.format"
 	AnnotationKubernetes = "dev.slipway.kubernetes.version"
 	AnnotationPlatform   = "dev.slipway.platform"
@@ -16,7 +15,7 @@ const (
 // The kinds of components.
 const (
 	KindImage     = "image"     // a container image
-	KindFiles     = "files"     // programs of a host, rooted at /
+	KindFiles     = "files"     // a tree for a host, rooted at /
 	KindRootfs    = "rootfs"    // the root file system of a machine
-	KindManifests = "manifests" // upstream's manifests, as they are
+	KindManifests = "manifests" // upstream's YAML
 )

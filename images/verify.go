@@ -3,77 +3,67 @@ package images
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
+	"io"
 	"runtime"
-	"sync"
 
-	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 )
 
-// Verify checks every blob against its digest and size. Every blob that is wrong is named, with the
-// component it belongs to; the fault is bundle-corrupt.
+// Verify reads every blob of the bundle and reports each one that is missing or damaged, with a component it is of.
 func (b *Bundle) Verify(ctx context.Context) error {
-	var g errgroup.Group
-	g.SetLimit(runtime.NumCPU())
-	var mu sync.Mutex
-	var errs []error
-	seen := map[digest.Digest]bool{}
+	type job struct {
+		of   part
+		blob v1.Descriptor
+	}
+	var jobs []job
+	seen := map[string]bool{}
 	for _, p := range b.parts {
 		for _, d := range p.blobs() {
-			if seen[d.Digest] {
-				continue
+			if !seen[d.Digest.String()] {
+				seen[d.Digest.String()] = true
+				jobs = append(jobs, job{p, d})
 			}
-			seen[d.Digest] = true
-			g.Go(func() error {
-				if err := b.check(ctx, d); err != nil {
-					mu.Lock()
-					defer mu.Unlock()
-					errs = append(errs, b.corrupt(fmt.Errorf("component %q: %w", p.Name, err)))
-				}
-				return nil
-			})
 		}
 	}
-	_ = g.Wait() // the functions return no errors: all are collected
-	return errors.Join(errs...)
+	problems := make([]error, len(jobs))
+	var g errgroup.Group
+	g.SetLimit(runtime.NumCPU())
+	for i, j := range jobs {
+		g.Go(func() error {
+			if err := b.verifyBlob(ctx, j.blob); err != nil && ctx.Err() == nil {
+				problems[i] = b.damaged(j.of, j.blob, err)
+			}
+			return ctx.Err()
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return errors.Join(problems...)
 }
 
-// check reads a blob to its end.
-func (b *Bundle) check(ctx context.Context, d ocispec.Descriptor) error {
-	f, err := os.Open(b.blob(d.Digest))
+func (b *Bundle) verifyBlob(ctx context.Context, d v1.Descriptor) error {
+	r, err := b.open(d)
 	if err != nil {
-		return fmt.Errorf("read blob %s: %w", d.Digest, err)
+		return err
 	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return fmt.Errorf("read blob %s: %w", d.Digest, err)
+	defer r.Close()
+	if _, err := io.Copy(io.Discard, cancelled{ctx, r}); err != nil {
+		return err
 	}
-	if st.Size() != d.Size {
-		return fmt.Errorf("blob %s has %d bytes instead of %d", d.Digest, st.Size(), d.Size)
-	}
-	got, err := d.Digest.Algorithm().FromReader(cancelled{ctx, f})
-	if err != nil {
-		return fmt.Errorf("read blob %s: %w", d.Digest, err)
-	}
-	if got != d.Digest {
-		return fmt.Errorf("blob %s: its bytes have the digest %s", d.Digest, got)
-	}
-	return nil
+	return r.finish()
 }
 
-// cancelled reads until the context ends.
+// cancelled is a reader that ends with its context.
 type cancelled struct {
-	ctx context.Context //nolint:containedctx // a reader's only way to one
-	f   *os.File
+	ctx context.Context //nolint:containedctx // a reader lives no longer than the call it is made in
+	io.Reader
 }
 
 func (c cancelled) Read(p []byte) (int, error) {
 	if err := c.ctx.Err(); err != nil {
 		return 0, err
 	}
-	return c.f.Read(p)
+	return c.Reader.Read(p)
 }

@@ -1,0 +1,267 @@
+package images_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+
+	"slipway.dev/slipway/images"
+)
+
+const metadata = "io.containerd.metadata.v1.bolt/meta.db"
+
+// TestStore unpacks the real bundle once and looks at everything that is made of it.
+func TestStore(t *testing.T) {
+	b := realBundle(t)
+	store := t.TempDir()
+	u, err := b.Unpack(t.Context(), store, func(line string) { t.Log(line) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("directories", func(t *testing.T) { checkUnpacked(t, b, u) })
+	t.Run("once", func(t *testing.T) { checkOnce(t, b, store, u) })
+	t.Run("clone", func(t *testing.T) { checkClone(t, b, u) })
+	t.Run("import", func(t *testing.T) { checkImport(t, b, u) })
+	t.Run("archives", func(t *testing.T) { checkArchives(t, u) })
+}
+
+// realBundle gives the bundle of the default version; tests that need it say so where there is none.
+func realBundle(t *testing.T) *images.Bundle {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		cannotRun(t, "needs root")
+	}
+	cache := os.Getenv("SLIPWAY_CACHE")
+	if cache == "" {
+		cache = "/var/cache/slipway"
+	}
+	dir := filepath.Join(cache, "bundles", "v1.37.1-"+runtime.GOARCH)
+	if _, err := os.Stat(filepath.Join(dir, "index.json")); err != nil {
+		cannotRun(t, fmt.Sprintf("needs the bundle in %q: `slipway images build`", dir))
+	}
+	b, err := images.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func cannotRun(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("SLIPWAY_E2E") == "required" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
+func checkUnpacked(t *testing.T, b *images.Bundle, u *images.Unpacked) {
+	for _, file := range []string{
+		filepath.Join(u.Rootfs, "usr/bin/systemctl"), filepath.Join(u.Files, "usr/local/sbin/runc"),
+		filepath.Join(u.Files, "opt/cni/bin/loopback"), filepath.Join(u.Containerd, metadata),
+	} {
+		if _, err := os.Lstat(file); err != nil {
+			t.Error(err)
+		}
+	}
+	out, err := exec.CommandContext(t.Context(), filepath.Join(u.Files, "usr/local/bin/kubelet"), "--version").CombinedOutput()
+	if err != nil || strings.TrimSpace(string(out)) != "Kubernetes "+b.KubernetesVersion() {
+		t.Errorf("kubelet says %q: %v", out, err)
+	}
+	for _, c := range b.Components() {
+		if c.Kind != images.KindFiles {
+			continue
+		}
+		if ok, err := b.Installed(c.Name, u.Files); err != nil || !ok {
+			t.Errorf("%s is installed: %v, %v", c.Name, ok, err)
+		}
+	}
+}
+
+func checkOnce(t *testing.T, b *images.Bundle, store string, first *images.Unpacked) {
+	again, err := b.Unpack(t.Context(), store, func(line string) { t.Errorf("unpacked again: %s", line) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *again != *first {
+		t.Errorf("%v, then %v", first, again)
+	}
+	entries, err := os.ReadDir(store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if strings.Contains(e.Name(), "tmp") {
+			t.Errorf("%s is left behind", e.Name())
+		}
+	}
+}
+
+func checkClone(t *testing.T, b *images.Bundle, u *images.Unpacked) {
+	dst := filepath.Join(filepath.Dir(u.Containerd), "..", "clone", "containerd")
+	began := time.Now()
+	if err := u.CloneContainerd(dst); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("cloned in %v", time.Since(began).Round(time.Millisecond))
+	before, err := os.ReadFile(filepath.Join(u.Containerd, metadata))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := startContainerd(t, u, dst)
+	for _, p := range b.Components() {
+		if p.Kind == images.KindImage {
+			checkImage(t, c, p.Ref)
+		}
+	}
+	ctx := namespaces.WithNamespace(t.Context(), "k8s.io")
+	if err := c.ImageService().Delete(ctx, "registry.k8s.io/pause:3.10.2"); err != nil {
+		t.Error(err)
+	}
+	after, err := os.ReadFile(filepath.Join(u.Containerd, metadata))
+	if err != nil || string(after) != string(before) {
+		t.Errorf("a machine changed the store that all share: %v", err)
+	}
+}
+
+// checkImage wants an image as the CRI plugin would have pulled it, and pinned.
+func checkImage(t *testing.T, c *containerd.Client, ref string) {
+	t.Helper()
+	ctx := namespaces.WithNamespace(t.Context(), "k8s.io")
+	i, err := c.GetImage(ctx, ref)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	l := i.Labels()
+	if l["io.cri-containerd.image"] != "managed" || l["io.cri-containerd.pinned"] != "pinned" {
+		t.Errorf("%s has the labels %v", ref, l)
+	}
+	if ok, err := i.IsUnpacked(ctx, "overlayfs"); err != nil || !ok {
+		t.Errorf("%s is unpacked: %v, %v", ref, ok, err)
+	}
+	config, err := i.Config(ctx)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	if _, err := c.GetImage(ctx, config.Digest.String()); err != nil {
+		t.Errorf("%s by its identifier: %v", ref, err)
+	}
+}
+
+func checkImport(t *testing.T, b *images.Bundle, u *images.Unpacked) {
+	socket := filepath.Join(runDir(t), "s")
+	c := startContainerdAt(t, u, t.TempDir(), socket)
+	for range 2 { // the second time everything is there
+		if err := b.Import(t.Context(), socket, []string{"pause", "coredns"}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx := namespaces.WithNamespace(t.Context(), "k8s.io")
+	all, err := c.ImageService().List(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range all {
+		if strings.Contains(i.Name, "kube-") {
+			t.Errorf("%s was not asked for", i.Name)
+		}
+	}
+	checkImage(t, c, "registry.k8s.io/pause:3.10.2")
+	if err := b.Import(t.Context(), socket, []string{"kubelet"}, nil); err == nil {
+		t.Error("kubelet, which is no image, was imported")
+	}
+}
+
+func startContainerd(t *testing.T, u *images.Unpacked, root string) *containerd.Client {
+	t.Helper()
+	return startContainerdAt(t, u, root, filepath.Join(runDir(t), "s"))
+}
+
+// runDir is short, as a socket's name has to be.
+func runDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "sw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// startContainerdAt runs the bundle's containerd with its mounts in a namespace of its own.
+func startContainerdAt(t *testing.T, u *images.Unpacked, root, socket string) *containerd.Client {
+	t.Helper()
+	config := fmt.Sprintf("version = 3\nroot = %q\nstate = %q\n[grpc]\naddress = %q\n[ttrpc]\naddress = %q\n"+
+		"[plugins.'io.containerd.cri.v1.runtime']\nrestrict_oom_score_adj = true\n"+
+		"[plugins.'io.containerd.internal.v1.opt']\npath = %q\n",
+		root, socket+".state", socket, socket+".ttrpc", socket+".opt")
+	if err := os.WriteFile(socket+".toml", []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log, err := os.Create(socket + ".log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(filepath.Join(u.Files, "usr/local/bin/containerd"), "--config", socket+".toml")
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	ended := runOnOneThread(cmd)
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		<-ended
+		if text, err := os.ReadFile(log.Name()); t.Failed() && err == nil {
+			t.Logf("containerd's log:\n%s", text)
+		}
+	})
+	return dial(t, socket)
+}
+
+// runOnOneThread starts the program; the kernel takes the end of the thread for that of the parent.
+func runOnOneThread(cmd *exec.Cmd) <-chan error {
+	started, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		close(started)
+		if err == nil {
+			err = cmd.Wait()
+		}
+		ended <- err
+	}()
+	<-started
+	return ended
+}
+
+func dial(t *testing.T, socket string) *containerd.Client {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for {
+		if _, err := os.Stat(socket); err == nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatal("containerd does not answer")
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	c, err := containerd.New(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
