@@ -125,6 +125,9 @@ func (n *builder) waitNode(ctx context.Context, done func(*corev1.Node) (bool, s
 		}
 		return ok, nil
 	})
+	if ctx.Err() != nil {
+		err = context.Cause(ctx) // the watch says only that it was stopped
+	}
 	if err != nil {
 		return fault.New("node-not-ready", fmt.Sprintf("wait for node %q", n.Node.Name), fmt.Errorf("%w; last: %s", err, last),
 			"look at the kubelet's log on this host; run the same command again to go on")

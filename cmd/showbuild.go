@@ -1,0 +1,58 @@
+package cmd
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
+
+	"slipway.dev/slipway/images/build"
+)
+
+// showBuild gives what shows a build, and what to call when it has ended: a bar with the parts that are being made on
+// a terminal, a line for each finished part elsewhere.
+func showBuild(o *options) (func(build.Progress), func()) {
+	if f, ok := o.Stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return buildBar(o)
+	}
+	return func(p build.Progress) {
+		if !p.Started {
+			fmt.Fprintf(o.Stderr, "[%*d/%d] %s %s\n", len(fmt.Sprint(p.Total)), p.Done, p.Total, p.Unit, p.Took.Round(100*time.Millisecond))
+		}
+	}, func() {}
+}
+
+func buildBar(o *options) (func(build.Progress), func()) {
+	var mu sync.Mutex
+	running := map[string]bool{}
+	names := func(decor.Statistics) string {
+		mu.Lock()
+		defer mu.Unlock()
+		return strings.Join(slices.Sorted(maps.Keys(running)), ", ")
+	}
+	bars := mpb.New(mpb.WithOutput(o.Stderr), mpb.WithWidth(40))
+	bar := bars.AddBar(0, mpb.PrependDecorators(decor.CountersNoUnit("%d/%d")),
+		mpb.AppendDecorators(decor.Elapsed(decor.ET_STYLE_MMSS), decor.Any(names, decor.WC{C: decor.DSyncSpace})))
+	report := func(p build.Progress) {
+		mu.Lock()
+		if p.Started {
+			running[p.Unit] = true
+		} else {
+			delete(running, p.Unit)
+		}
+		mu.Unlock()
+		bar.SetTotal(int64(p.Total), false)
+		bar.SetCurrent(int64(p.Done))
+	}
+	return report, func() {
+		bar.SetTotal(-1, true) // as far as it came
+		bars.Wait()
+	}
+}
