@@ -71,7 +71,8 @@ func (b *Bundle) Installed(component, dest string) (bool, error) {
 		return false, err
 	}
 	var s stamp
-	if json.Unmarshal(data, &s) != nil || s.Digest != p.Digest {
+	_ = json.Unmarshal(data, &s) // what is no stamp has no digest either
+	if s.Digest != p.Digest {
 		return false, nil // Extract will replace it
 	}
 	for _, want := range s.Files {

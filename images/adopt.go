@@ -1,0 +1,72 @@
+package images
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/containerd/containerd/v2/client"
+	ctrimages "github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/platforms"
+	"github.com/distribution/reference"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// adopt makes an image of blobs that are in the store: garbage collection sees what belongs together, layers are
+// unpacked, and every name is there under which the CRI plugin looks for it.
+func adopt(ctx context.Context, c *client.Client, ref string, target v1.Descriptor, labels map[string]string) error {
+	store := c.ContentStore()
+	children := ctrimages.FilterPlatforms(ctrimages.ChildrenHandler(store), platforms.Default()) // of others there may be none
+	link := ctrimages.SetChildrenMappedLabels(store, children, ctrimages.ChildGCLabels)
+	if err := ctrimages.Dispatch(ctx, link, nil, target); err != nil {
+		return fmt.Errorf("label the content of %q: %w", ref, err)
+	}
+	target.Annotations = nil // of the bundle, not of the image
+	img := client.NewImage(c, ctrimages.Image{Name: ref, Target: target})
+	done, err := img.IsUnpacked(ctx, snapshotter)
+	if err != nil {
+		return err
+	}
+	if !done {
+		if err := img.Unpack(ctx, snapshotter); err != nil {
+			return fmt.Errorf("unpack: %w", err)
+		}
+	}
+	return nameImage(ctx, c, img, labels)
+}
+
+// nameImage writes the names last: who sees the image finds it complete.
+func nameImage(ctx context.Context, c *client.Client, img client.Image, labels map[string]string) error {
+	config, err := img.Config(ctx)
+	if err != nil {
+		return err
+	}
+	names := []string{config.Digest.String(), img.Name()}
+	if byDigest, ok := digestRef(img.Name(), img.Target().Digest.String()); ok {
+		names = append([]string{byDigest}, names...)
+	}
+	for _, name := range names {
+		if err := putImage(ctx, c.ImageService(), ctrimages.Image{Name: name, Target: img.Target(), Labels: labels}); err != nil {
+			return fmt.Errorf("name it %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func putImage(ctx context.Context, store ctrimages.Store, img ctrimages.Image) error {
+	_, err := store.Create(ctx, img)
+	if !errdefs.IsAlreadyExists(err) {
+		return err
+	}
+	_, err = store.Update(ctx, img, "target", "labels")
+	return err
+}
+
+// digestRef is the name by which an image can be asked for with its digest.
+func digestRef(name, digest string) (string, bool) {
+	named, err := reference.ParseDockerRef(name)
+	if err != nil {
+		return "", false
+	}
+	return reference.TrimNamed(named).String() + "@" + digest, true
+}
