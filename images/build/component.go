@@ -12,6 +12,7 @@ import (
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"slipway.dev/slipway/images"
 	"slipway.dev/slipway/images/pins"
 )
 
@@ -82,7 +83,7 @@ func (r recipe) pack(c pins.Component, s sources, dir string) error {
 		return err
 	}
 	var d v1.Descriptor
-	if r.kind == kindImage {
+	if r.kind == images.KindImage {
 		d, err = r.packImage(b, own, s)
 	} else {
 		d, err = b.artifact(artifactType(r.kind), own)
@@ -116,11 +117,13 @@ func (r run) config() v1.ImageConfig {
 	return v1.ImageConfig{User: r.user, Env: env, Entrypoint: r.entrypoint, Cmd: r.cmd, WorkingDir: r.dir}
 }
 
+func artifactType(kind string) string { return "application/vnd.slipway." + kind + ".v1" }
+
 func writeDescriptor(dir string, d v1.Descriptor, c pins.Component, kind string) error {
 	d.Annotations = map[string]string{
-		annotationComponent: c.Name, annotationVersion: c.Version, annotationKind: kind,
+		images.AnnotationComponent: c.Name, images.AnnotationVersion: c.Version, images.AnnotationKind: kind,
 	}
-	if kind == kindImage {
+	if kind == images.KindImage {
 		d.Annotations[v1.AnnotationRefName] = c.Ref
 		d.Platform = &v1.Platform{Architecture: runtime.GOARCH, OS: "linux"}
 	}

@@ -8,12 +8,14 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"slipway.dev/slipway/images"
 )
 
 // tree gathers what the recipe lists.
 func (r recipe) tree(s sources) (tree, error) {
 	t := tree{}
-	if r.kind == kindImage && !r.base {
+	if r.kind == images.KindImage && !r.base {
 		t.folder("tmp", 0o1777)
 	}
 	for _, p := range r.parts {

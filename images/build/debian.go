@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 
+	"slipway.dev/slipway/images"
 	"slipway.dev/slipway/images/pins"
 )
 
@@ -83,11 +84,11 @@ func rootfsUnit(c pins.Component) *unit {
 		if err != nil {
 			return err
 		}
-		m, err := blobs(filepath.Join(dir, "blobs")).artifact(artifactType(kindRootfs), l)
+		m, err := blobs(filepath.Join(dir, "blobs")).artifact(artifactType(images.KindRootfs), l)
 		if err != nil {
 			return err
 		}
-		return writeDescriptor(dir, m, c, kindRootfs)
+		return writeDescriptor(dir, m, c, images.KindRootfs)
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"slipway.dev/slipway/images"
 	"slipway.dev/slipway/images/pins"
 )
 
@@ -26,7 +27,7 @@ func writeLayout(dir string, s pins.Set, components []string) error {
 	index := v1.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex,
 		Annotations: map[string]string{
-			annotationFormat: format, annotationKubernetes: s.Kubernetes, annotationPlatform: "linux/" + runtime.GOARCH,
+			images.AnnotationFormat: images.Format, images.AnnotationKubernetes: s.Kubernetes, images.AnnotationPlatform: "linux/" + runtime.GOARCH,
 		},
 	}
 	keep := map[string]bool{}

@@ -1,5 +1,7 @@
 package build
 
+import "slipway.dev/slipway/images"
+
 // recipe says what lies in one component's own layer. It is data, so that its text is part of the
 // unit's key.
 type recipe struct {
@@ -45,10 +47,10 @@ func binary(dir, name string) part { return part{path: dir + name, binary: name}
 func recipes() []recipe {
 	out := append(kubernetesImages(), calicoImages()...)
 	out = append(out,
-		recipe{component: "etcd", kind: kindImage, parts: inBin("etcd", "etcdctl", "etcdutl"), image: run{entrypoint: []string{"etcd"}}},
-		recipe{component: "coredns", kind: kindImage, certs: true, parts: []part{binary("", "coredns")},
+		recipe{component: "etcd", kind: images.KindImage, parts: inBin("etcd", "etcdctl", "etcdutl"), image: run{entrypoint: []string{"etcd"}}},
+		recipe{component: "coredns", kind: images.KindImage, certs: true, parts: []part{binary("", "coredns")},
 			image: run{entrypoint: []string{"/coredns"}}},
-		recipe{component: "pause", kind: kindImage, parts: []part{binary("", "pause")},
+		recipe{component: "pause", kind: images.KindImage, parts: []part{binary("", "pause")},
 			image: run{entrypoint: []string{"/pause"}, user: "65535:65535"}},
 	)
 	return append(append(out, hostFiles()...), manifests()...)
@@ -66,7 +68,7 @@ func kubernetesImages() []recipe {
 	var out []recipe
 	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"} {
 		out = append(out, recipe{
-			component: name, kind: kindImage, parts: inBin(name),
+			component: name, kind: images.KindImage, parts: inBin(name),
 			certs: name != "kube-proxy", base: name == "kube-proxy",
 			image: run{entrypoint: []string{name}},
 		})
@@ -76,7 +78,7 @@ func kubernetesImages() []recipe {
 
 func hostFiles() []recipe {
 	files := func(component string, parts []part) recipe {
-		return recipe{component: component, kind: kindFiles, parts: parts}
+		return recipe{component: component, kind: images.KindFiles, parts: parts}
 	}
 	var plugins []part
 	for _, n := range []string{"bandwidth", "bridge", "dhcp", "firewall", "host-device", "host-local", "ipvlan", "loopback",
@@ -94,14 +96,14 @@ func hostFiles() []recipe {
 
 func manifests() []recipe {
 	return []recipe{
-		{component: "calico-manifests", kind: kindManifests, parts: []part{
+		{component: "calico-manifests", kind: images.KindManifests, parts: []part{
 			{path: "calico/calico-vxlan.yaml", module: "manifests/calico-vxlan.yaml"},
 			{path: "calico/calico-typha.yaml", module: "manifests/calico-typha.yaml"},
 			{path: "calico/calico.yaml", module: "manifests/calico.yaml"},
 			{path: "calico/calico-policy-only.yaml", module: "manifests/calico-policy-only.yaml"},
 			{path: "calico/crds.yaml", module: "manifests/crds.yaml"},
 		}},
-		{component: "coredns-manifests", kind: kindManifests, parts: []part{
+		{component: "coredns-manifests", kind: images.KindManifests, parts: []part{
 			{path: "coredns/coredns.yaml.base", module: "cluster/addons/dns/coredns/coredns.yaml.base"},
 		}},
 	}

@@ -1,16 +1,18 @@
 package build
 
+import "slipway.dev/slipway/images"
+
 // calicoImages follow upstream's Dockerfiles, with Debian's userland in place of theirs.
 func calicoImages() []recipe {
 	return []recipe{calicoNode(), calicoCNI(),
-		{component: "calico-typha", kind: kindImage, certs: true,
+		{component: "calico-typha", kind: images.KindImage, certs: true,
 			parts: []part{
 				{path: "usr/bin/calico-typha", binary: "calico-typha"},
 				{path: "etc/calico/typha.cfg", module: "typha/docker-image/typha.cfg"},
 			},
 			image: run{cmd: []string{"/usr/bin/calico-typha"}, user: "999"}},
 		// The probes run check-status, which reads /status; both folders are written by user 999.
-		{component: "calico-kube-controllers", kind: kindImage, certs: true,
+		{component: "calico-kube-controllers", kind: images.KindImage, certs: true,
 			parts: []part{
 				{path: "usr/bin/kube-controllers", binary: "kube-controllers"},
 				{path: "usr/bin/check-status", binary: "check-status"},
@@ -35,7 +37,7 @@ func calicoNode() recipe {
 	for _, n := range []string{"start_runit", "restart-calico-confd", "versions"} {
 		parts = append(parts, part{path: "usr/sbin/" + n, module: "node/filesystem/sbin/" + n, mode: 0o755})
 	}
-	return recipe{component: "calico-node", kind: kindImage, base: true, parts: parts,
+	return recipe{component: "calico-node", kind: images.KindImage, base: true, parts: parts,
 		image: run{cmd: []string{"start_runit"}, env: []string{"SVDIR=/etc/service/enabled"}}}
 }
 
@@ -50,7 +52,7 @@ func calicoCNI() recipe {
 	for _, n := range []string{"bandwidth", "host-local", "loopback", "portmap", "tuning"} {
 		parts = append(parts, part{path: "opt/cni/bin/" + n, binary: "cni-plugins/" + n})
 	}
-	return recipe{component: "calico-cni", kind: kindImage, certs: true, parts: parts,
+	return recipe{component: "calico-cni", kind: images.KindImage, certs: true, parts: parts,
 		image: run{cmd: []string{"/opt/cni/bin/install"}, dir: "/opt/cni/bin",
 			env: []string{"PATH=/opt/cni/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}}}
 }
