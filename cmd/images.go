@@ -18,6 +18,9 @@ func newImages(o *options) *cobra.Command {
 		Use: "images", Short: "Build, list and verify bundles, and load images of your own",
 		Long: "A bundle holds everything that nodes of one Kubernetes version need: programs, container images and the root\n" +
 			"file system of machines. It is an OCI image layout, and nothing in it is used before its digest was checked.",
+		Example: "  slipway images build\n  slipway images load dev app.tar",
+		Args:    cobra.NoArgs, // or a mistyped subcommand would print this help and succeed
+		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newImagesBuild(o), newImagesListed(o), newImagesVerify(o))
 	return c
@@ -61,7 +64,7 @@ func newImagesListed(o *options) *cobra.Command {
 			t := tabwriter.NewWriter(o.Stdout, 0, 0, 3, ' ', 0)
 			fmt.Fprintln(t, "COMPONENT\tKIND\tVERSION\tDIGEST\tSIZE")
 			for _, p := range b.Components() {
-				fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", p.Name, p.Kind, p.Version, p.Digest, mebibytes(p.Size))
+				fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", p.Name, p.Kind, p.Version, p.Digest, bytesOf(p.Size))
 			}
 			return t.Flush()
 		},
@@ -71,7 +74,12 @@ func newImagesListed(o *options) *cobra.Command {
 	return c
 }
 
-func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
+func bytesOf(n int64) string {
+	if n < 1<<20 {
+		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+	}
+	return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+}
 
 func newImagesVerify(o *options) *cobra.Command {
 	var flags bundleFlags
@@ -120,7 +128,8 @@ func newImagesBuild(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(o.Stdout, "bundle %q: Kubernetes %s, %d components, %s\n", output, b.KubernetesVersion(), len(b.Components()), b.Digest())
+			_, err = fmt.Fprintf(o.Stdout, "bundle %q: Kubernetes %s, %d components, %s\n",
+				output, b.KubernetesVersion(), len(b.Components()), b.Digest())
 			return err
 		},
 	}

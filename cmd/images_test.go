@@ -1,0 +1,123 @@
+package cmd
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"slipway.dev/slipway/images"
+	"slipway.dev/slipway/images/build"
+)
+
+func TestImages(t *testing.T) {
+	dir, layer := smallBundle(t)
+	for _, c := range []struct {
+		args    string
+		out     string // on stdout
+		problem string
+	}{
+		{"list --bundle " + dir, "runc        files   v1.5.2    sha256:", ""},
+		{"list -o json --bundle " + dir, `[{"component":"runc","kind":"files","version":"v1.5.2","digest":"sha256:`, ""},
+		{"list --kubernetes-version 1.1", "", "the supported versions are"},
+		{"list --kubernetes-version 1.37 --bundle " + dir, "", "none of the others can be"},
+		{"list --bundle " + dir + "-none", "", "there is none"},
+		{"verify --bundle " + dir, `Kubernetes v1.37.1, 1 components`, ""},
+		{"build --kubernetes-version 1.1", "", "the supported versions are"},
+		{"lst", "", "unknown command"},
+	} {
+		out, err := runImages(t, c.args)
+		if (err == nil) != (c.problem == "") || err != nil && !strings.Contains(err.Error(), c.problem) {
+			t.Errorf("%s: error %v, want %q", c.args, err, c.problem)
+		}
+		if !strings.Contains(out, c.out) {
+			t.Errorf("%s: %q does not have %q", c.args, out, c.out)
+		}
+	}
+	if err := os.Remove(layer); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := runImages(t, "verify --bundle "+dir); err == nil || !strings.Contains(err.Error(), filepath.Base(layer)) {
+		t.Errorf("verify of a bundle without a blob: %v", err)
+	}
+}
+
+// runImages gives what the command printed.
+func runImages(t *testing.T, args string) (string, error) {
+	t.Helper()
+	var out bytes.Buffer
+	o := &options{Stdout: &out, Stderr: &out, CacheDir: t.TempDir()}
+	root := newRoot(o)
+	root.SetOut(&out)
+	root.SetErr(&out)
+	root.SetArgs(append([]string{"images"}, strings.Fields(args)...))
+	err := root.ExecuteContext(t.Context())
+	return out.String(), err
+}
+
+// smallBundle has one component, whose layer it gives.
+func smallBundle(t *testing.T) (dir, layer string) {
+	t.Helper()
+	dir = t.TempDir()
+	put := func(data []byte) v1.Descriptor {
+		d := v1.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}
+		layer = filepath.Join(dir, "blobs", "sha256", d.Digest.Encoded())
+		write(t, layer, data)
+		return d
+	}
+	manifest := put(encode(t, v1.Manifest{Config: put([]byte("{}")), Layers: []v1.Descriptor{put([]byte("layer"))}}))
+	put([]byte("layer"))
+	manifest.Annotations = map[string]string{
+		images.AnnotationComponent: "runc", images.AnnotationKind: images.KindFiles, images.AnnotationVersion: "v1.5.2",
+	}
+	write(t, filepath.Join(dir, "index.json"), encode(t, v1.Index{
+		Manifests: []v1.Descriptor{manifest},
+		Annotations: map[string]string{
+			images.AnnotationFormat: images.Format, images.AnnotationKubernetes: "v1.37.1",
+			images.AnnotationPlatform: "linux/" + runtime.GOARCH,
+		},
+	}))
+	return dir, layer
+}
+
+func encode(t *testing.T, v any) []byte {
+	t.Helper()
+	data, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func write(t *testing.T, file string, data []byte) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestShowBuild wants one line for each finished part where there is no terminal.
+func TestShowBuild(t *testing.T) {
+	var out bytes.Buffer
+	report, done := showBuild(&options{Stderr: &out})
+	for _, p := range []build.Progress{
+		{Unit: "go-runc-1.5", Started: true, Total: 10},
+		{Unit: "go-runc-1.5", Took: 1234 * time.Millisecond, Done: 1, Total: 10},
+	} {
+		report(p)
+	}
+	done()
+	if want := "[ 1/10] go-runc-1.5 1.2s\n"; out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
+	}
+}
