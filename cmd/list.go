@@ -36,7 +36,7 @@ func newList(o *options) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				k := cluster.Record.Cluster
+				k := cluster.Cluster
 				rows = append(rows, listed{k.Name, state, k.KubernetesVersion, len(k.ControlPlanes), k.Workers,
 					cluster.Subnet.String(), "https://" + k.Endpoint})
 			}

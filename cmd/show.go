@@ -36,7 +36,7 @@ func eventLine(e engine.Event) string {
 		return fmt.Sprintf("%-16s %-20s failed after %.2f s", host, e.Step, e.Seconds)
 	case engine.Waiting:
 		return fmt.Sprintf("%-16s %-20s %s", host, e.Step, e.Message)
-	case engine.Started, engine.Unchanged:
+	case engine.Started, engine.Unchanged, engine.Stopped:
 	}
 	return ""
 }

@@ -48,7 +48,7 @@ func newUp(o *options) *cobra.Command {
 				return nil // the events said it all
 			}
 			_, err = fmt.Fprintf(o.Stdout, "cluster %q is up after %.1f s: Kubernetes %s, %d nodes, context %s\n", cluster.Name(),
-				time.Since(start).Seconds(), cluster.Record.Cluster.KubernetesVersion, len(cluster.Nodes), cluster.Context())
+				time.Since(start).Seconds(), cluster.Cluster.KubernetesVersion, len(cluster.Nodes), cluster.Context())
 			return err
 		},
 	}

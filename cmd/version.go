@@ -10,8 +10,8 @@ import (
 	"slipway.dev/slipway/images/pins"
 )
 
-// version is stamped by the linker.
-var version = "unknown" //nolint:gochecknoglobals // -X can only set a package variable
+// version is stamped by the linker, whose -X reaches only package variables.
+var version = "unknown"
 
 func newVersion(o *options) *cobra.Command {
 	var output string

@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -96,13 +97,16 @@ func (n *builder) kubeletConfiguration() *kubelet.KubeletConfiguration {
 		c.FailCgroupV1 = &off
 	}
 	if n.Node.Shared {
-		shareDisk(c)
+		shareHost(c)
 	}
 	return c
 }
 
-// shareDisk keeps the kubelet from evicting pods for a disk that others fill, and from minding their swap.
-func shareDisk(c *kubelet.KubeletConfiguration) {
+// shareHost suits a machine on a developer's computer: the kubelet does not evict pods for a disk that others fill, does
+// not mind their swap, and looks at each pod every 10 s instead of 60. So long it takes at most until a changed ConfigMap
+// is in a pod, and until a static pod that was started before the API server shows up in the API.
+func shareHost(c *kubelet.KubeletConfiguration) {
+	c.SyncFrequency = metav1.Duration{Duration: 10 * time.Second}
 	never, off := int32(100), false
 	c.FailSwapOn = &off
 	c.ImageGCHighThresholdPercent = &never

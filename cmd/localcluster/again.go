@@ -20,7 +20,7 @@ func (c *Cluster) same(o Options) error {
 				"use the same settings, another --name, or remove it first with `slipway down "+o.Name+"`"))
 		}
 	}
-	k := c.Record.Cluster
+	k := c.Cluster
 	differs("control planes", len(k.ControlPlanes), o.ControlPlanes)
 	differs("workers", k.Workers, o.Workers)
 	differs("egress", k.Egress, o.Egress)

@@ -30,7 +30,7 @@ func Down(ctx context.Context, d Dirs, name, kubeconfig string) error {
 	}
 	defer unlock()
 	c := &Cluster{dirs: d}
-	c.Record.Cluster.Name = name
+	c.Cluster.Name = name
 	p := c.provider()
 	machines, err := p.List(ctx, name)
 	if err != nil {
@@ -52,9 +52,7 @@ func removeHome(d Dirs, name string) error {
 	}
 	// The parents go when nothing else is in them; that they hold other clusters is no error.
 	for _, dir := range []string{filepath.Join(d.State, "clusters"), d.State} {
-		if os.Remove(dir) != nil {
-			break
-		}
+		_ = os.Remove(dir)
 	}
 	return nil
 }

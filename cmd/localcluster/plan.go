@@ -92,7 +92,7 @@ func (c *Cluster) machineSpec(n bootstrap.Node, self string) (local.MachineSpec,
 			{Source: "etcd", Target: "/var/lib/etcd"},
 			{Source: c.Bundle, Target: bundleTarget, ReadOnly: true},
 		},
-		OnLink:        []netip.Prefix{c.Record.Cluster.ServiceCIDR, podGateway()},
+		OnLink:        []netip.Prefix{c.Cluster.ServiceCIDR, podGateway()},
 		AuthorizedKey: string(ssh.MarshalAuthorizedKey(signer.PublicKey())),
 		Hosts:         map[string]netip.Addr{},
 	}

@@ -79,7 +79,9 @@ func All(d Dirs) ([]*Cluster, error) {
 }
 
 // Name is the cluster's name; Context the name of its entry in a kubeconfig.
-func (c *Cluster) Name() string    { return c.Record.Cluster.Name }
+func (c *Cluster) Name() string { return c.Cluster.Name }
+
+// Context is the name of its context in kubeconfigs.
 func (c *Cluster) Context() string { return "slipway-" + c.Name() }
 
 // KubeconfigFile is the administrator's kubeconfig, mode 0600.
@@ -126,7 +128,7 @@ func writeFile(path string, data []byte) error {
 }
 
 // nameRule keeps names valid as host names with a node's suffix, and short enough for a kernel's devices.
-var nameRule = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$`) //nolint:gochecknoglobals // a constant in all but type
+var nameRule = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$`)
 
 // CheckName tells whether a cluster may have this name. The fault is name-invalid.
 func CheckName(name string) error {

@@ -79,7 +79,7 @@ func begin(ctx context.Context, d Dirs, o Options, report engine.Report) (*Clust
 	if err := p.CheckNetwork(ctx, c.Network); err != nil {
 		return nil, err
 	}
-	plan, err := fleet.NewPlan(c.Record.Cluster, c.Nodes, certs.ECDSA, bundleTarget, time.Now())
+	plan, err := fleet.NewPlan(c.Cluster, c.Nodes, certs.ECDSA, bundleTarget, time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +163,9 @@ func (c *Cluster) plan() (*fleet.Plan, error) {
 }
 
 // machine makes one machine and gives the way to it, as a step of its own in the events.
-func (c *Cluster) machine(ctx context.Context, p *local.Provider, s *bootstrap.NodeSpec, self string, report engine.Report) (*fleet.Host, error) {
+func (c *Cluster) machine(
+	ctx context.Context, p *local.Provider, s *bootstrap.NodeSpec, self string, report engine.Report,
+) (*fleet.Host, error) {
 	var m *local.Machine
 	err := engine.Run(ctx, s.Node.Name, []engine.Step{{
 		Name:  "machine",
