@@ -34,6 +34,7 @@ func TestCluster(t *testing.T) {
 		{"rolling update", checkRollingUpdate},
 		{"access", checkAccess},
 		{"kubelet metrics", checkKubeletMetrics},
+		{"security", checkSecurity},
 		{"nothing restarts", checkNoRestarts},
 	} {
 		if !t.Run(step.name, func(t *testing.T) { step.run(t, a) }) && (step.name == "ready" || step.name == "load image") {

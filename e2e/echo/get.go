@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"os"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -29,9 +33,14 @@ func get(url string) int {
 }
 
 func fetch(c *http.Client, url string) (string, int, error) {
-	resp, err := c.Get(url)
+	var path trace
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(context.Background(), path.hooks()), http.MethodGet, url, http.NoBody)
 	if err != nil {
-		return "", classify(err), err
+		return "", exitOther, err
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		return "", classify(err), fmt.Errorf("%w; %s", err, path.String())
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
@@ -42,6 +51,34 @@ func fetch(c *http.Client, url string) (string, int, error) {
 		return "", exitStatus, fmt.Errorf("%s: %s", url, resp.Status)
 	}
 	return string(body), exitOK, nil
+}
+
+// trace is how far a request came: a lost one must say where.
+type trace struct {
+	mu   sync.Mutex
+	said []string
+}
+
+func (t *trace) note(format string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.said = append(t.said, time.Now().Format("05.000 ")+fmt.Sprintf(format, args...))
+}
+
+func (t *trace) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.Join(t.said, ", ")
+}
+
+func (t *trace) hooks() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{
+		DNSStart:     func(httptrace.DNSStartInfo) { t.note("asked for the name") },
+		DNSDone:      func(i httptrace.DNSDoneInfo) { t.note("got %v %v", i.Addrs, i.Err) },
+		ConnectStart: func(_, address string) { t.note("connecting to %s", address) },
+		ConnectDone:  func(_, address string, err error) { t.note("connected to %s %v", address, err) },
+		WroteRequest: func(i httptrace.WroteRequestInfo) { t.note("sent %v", i.Err) },
+	}
 }
 
 func classify(err error) int {
