@@ -38,8 +38,7 @@ func buildBar(o *options) (func(build.Progress), func()) {
 		return strings.Join(slices.Sorted(maps.Keys(running)), ", ")
 	}
 	bars := mpb.New(mpb.WithOutput(o.Stderr), mpb.WithWidth(40))
-	bar := bars.AddBar(0, mpb.PrependDecorators(decor.CountersNoUnit("%d/%d")),
-		mpb.AppendDecorators(decor.Elapsed(decor.ET_STYLE_MMSS), decor.Any(names, decor.WC{C: decor.DSyncSpace})))
+	var bar *mpb.Bar // none until the first report, as a build may have nothing to do; a build reports one at a time
 	report := func(p build.Progress) {
 		mu.Lock()
 		if p.Started {
@@ -48,11 +47,17 @@ func buildBar(o *options) (func(build.Progress), func()) {
 			delete(running, p.Unit)
 		}
 		mu.Unlock()
+		if bar == nil {
+			bar = bars.AddBar(0, mpb.PrependDecorators(decor.CountersNoUnit("%d/%d")),
+				mpb.AppendDecorators(decor.Elapsed(decor.ET_STYLE_MMSS), decor.Any(names, decor.WC{C: decor.DSyncSpace})))
+		}
 		bar.SetTotal(int64(p.Total), false)
 		bar.SetCurrent(int64(p.Done))
 	}
 	return report, func() {
-		bar.SetTotal(-1, true) // as far as it came
+		if bar != nil {
+			bar.Abort(false) // leaves it as far as it came
+		}
 		bars.Wait()
 	}
 }
