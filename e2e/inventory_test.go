@@ -20,7 +20,7 @@ func takeInventory(t *testing.T) inventory {
 	t.Helper()
 	home := filepath.Dir(os.Getenv(stateVar))
 	return inventory{
-		"mounts":     matching(lines(t, "cat", "/proc/self/mountinfo"), home, "slipway-a.", "/run/slipway"),
+		"mounts":     matching(lines(t, "cat", "/proc/self/mountinfo"), home, "slipway-a."),
 		"namespaces": matching(lines(t, "ls", "/run/netns"), "slipway-a."),
 		"links":      lines(t, "ip", "-o", "-br", "link"),
 		"addresses":  lines(t, "ip", "-o", "-br", "address"),
@@ -32,7 +32,7 @@ func takeInventory(t *testing.T) inventory {
 		"cgroups":    lines(t, "find", "/sys/fs/cgroup", "-type", "d", "-path", "*/slipway/a*"),
 		"processes":  processes(home),
 		"files":      lines(t, "find", home, "-not", "-name", "kubeconfig", "-not", "-path", home, "-not", "-path", home+"/state"),
-		"parents":    lines(t, "sh", "-c", "ls -d /sys/fs/cgroup/slipway /sys/fs/cgroup/*/slipway /run/slipway 2>/dev/null || true"),
+		"parents":    lines(t, "sh", "-c", "ls -d /sys/fs/cgroup/slipway /sys/fs/cgroup/*/slipway 2>/dev/null || true"),
 		"run files":  matching(lines(t, "find", "/run", "-path", "*slipway*"), "/a", "slipway-a."),
 	}
 }

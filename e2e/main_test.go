@@ -131,6 +131,6 @@ func command(args ...string) *exec.Cmd {
 func within(ns, home string, args ...string) *exec.Cmd {
 	cmd := command(append([]string{"nsenter", "--net=/run/netns/" + ns, "--"}, args...)...)
 	cmd.Env = append(os.Environ(), insideVar+"="+ns,
-		stateVar+"="+filepath.Join(home, "state"), "KUBECONFIG="+filepath.Join(home, "kubeconfig"))
+		stateVar+"="+filepath.Join(home, "state"), "SLIPWAY_RUN="+filepath.Join(home, "run"), "KUBECONFIG="+filepath.Join(home, "kubeconfig"))
 	return cmd
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"slipway.dev/slipway/internal/fault"
+	"slipway.dev/slipway/internal/flock"
 )
 
 // Unpacked is a bundle as the directories that machines on this computer share. Nobody writes to them.
@@ -48,11 +49,11 @@ func (b *Bundle) unpackOnce(ctx context.Context, final string, report func(strin
 	if err := os.MkdirAll(filepath.Dir(final), 0o755); err != nil {
 		return err
 	}
-	unlock, err := lock(ctx, final+".lock")
+	held, err := flock.Wait(ctx, final+".lock", flock.Exclusive)
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer held.Unlock()
 	if exists(final) { // somebody else was faster
 		return nil
 	}

@@ -3,16 +3,13 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
 	"path/filepath"
-
-	"golang.org/x/sys/unix"
 
 	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/images"
 	"slipway.dev/slipway/internal/fault"
+	"slipway.dev/slipway/internal/flock"
 )
 
 // StateDir is where a host keeps the journal and the lock.
@@ -21,11 +18,15 @@ const StateDir = "/var/lib/slipway"
 // Converge makes this host the node of spec, or completes what an earlier run began. One at a time runs on a host;
 // the kernel gives the lock back when the process dies. The faults are those of the steps and converge-running.
 func Converge(ctx context.Context, spec *bootstrap.NodeSpec, report engine.Report) error {
-	unlock, err := lock(filepath.Join(StateDir, "lock"))
+	held, err := flock.Try(filepath.Join(StateDir, "lock"), flock.Exclusive)
+	if errors.Is(err, flock.ErrHeld) {
+		return fault.New("converge-running", "make this host a node", err,
+			"wait until the other run has ended, then run the same command again")
+	}
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer held.Unlock()
 	journal, err := engine.OpenJournal(filepath.Join(StateDir, "journal.jsonl"))
 	if err != nil {
 		return err
@@ -39,23 +40,4 @@ func Converge(ctx context.Context, spec *bootstrap.NodeSpec, report engine.Repor
 		return err
 	}
 	return engine.Run(ctx, spec.Node.Name, steps, report)
-}
-
-func lock(path string) (func(), error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("lock this host: %w", err)
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock this host: %w", err)
-	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		err = fault.New("converge-running", "lock this host", fmt.Errorf("%q is held", path),
-			"wait until the other run has ended, then run the same command again")
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return func() { f.Close() }, nil
 }

@@ -12,9 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"slipway.dev/slipway/internal/fault"
+	"slipway.dev/slipway/internal/flock"
 )
 
 // Kubeconfig is the administrator's kubeconfig. It is a secret.
@@ -26,25 +25,19 @@ func (c *Cluster) Kubeconfig() ([]byte, error) {
 	return data, nil
 }
 
-// lock keeps two launches or removals of one cluster apart. The kernel releases it when the process dies.
+// lock keeps two launches or removals of one cluster apart.
 func lock(d Dirs, name string) (func(), error) {
 	dir := filepath.Join(d.Run, "locks")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("lock cluster %q: %w", name, err)
-	}
-	path := filepath.Join(dir, "up-"+name)
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock cluster %q: %w", name, err)
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil { //nolint:gosec // a descriptor fits
-		_ = f.Close()
+	held, err := flock.Try(filepath.Join(dir, "up-"+name), flock.Exclusive)
+	if errors.Is(err, flock.ErrHeld) {
 		return nil, fault.New("cluster-busy", fmt.Sprintf("work on cluster %q", name),
 			errors.New("another slipway is launching or removing it"), "wait until that has ended")
 	}
+	if err != nil {
+		return nil, fmt.Errorf("work on cluster %q: %w", name, err)
+	}
 	return func() {
-		_ = os.Remove(path)
-		_ = f.Close()
+		held.Remove()
 		_ = os.Remove(dir)
 		_ = os.Remove(d.Run) // only when nothing else is in it
 	}, nil

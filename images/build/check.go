@@ -10,9 +10,9 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"slipway.dev/slipway/internal/fault"
+	"slipway.dev/slipway/internal/flock"
 )
 
 // space is what a whole build needs: parts, their temporary copies, and the bundle.
@@ -116,24 +116,13 @@ func checkSpace(dir string) error {
 		fmt.Errorf("%d MiB are free, %d MiB are needed", free>>20, uint64(space)>>20), "free some space, or choose another folder")
 }
 
-// lock lets one build at a time use the cache. The kernel drops it when the process dies.
+// lock lets one build at a time use the cache.
 func (b *builder) lock(ctx context.Context) (func(), error) {
-	f, err := os.OpenFile(filepath.Join(b.cache, ".lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	held, err := flock.Wait(ctx, filepath.Join(b.cache, ".lock"), flock.Exclusive)
 	if err != nil {
-		return nil, fmt.Errorf("lock the cache: %w", err)
+		return nil, fmt.Errorf("wait for another build to end: %w", err)
 	}
-	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { f.Close() }, b.sweep()
-		}
-		select {
-		case <-ctx.Done():
-			f.Close()
-			return nil, fmt.Errorf("wait for another build to end: %w", ctx.Err())
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
+	return held.Unlock, b.sweep()
 }
 
 // sweep removes what a killed build left half made; nobody else is building now.

@@ -49,10 +49,10 @@ func (p *Provider) restoreSettings() error {
 	return errors.Join(append(errs, writeState(p.hostFile(), s))...)
 }
 
-// tidy removes directories that only clusters needed, after the last one.
+// tidy removes directories that only networks and machines needed, after the last network.
 func (p *Provider) tidy() error {
-	clusters, err := p.clusters()
-	if err != nil || len(clusters) > 0 {
+	networks, err := p.networks()
+	if err != nil || len(networks) > 0 {
 		return err
 	}
 	p.dropLock("host")
