@@ -1,0 +1,81 @@
+package node
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/engine"
+	"slipway.dev/slipway/bootstrap/fleet"
+	"slipway.dev/slipway/certs"
+	"slipway.dev/slipway/images"
+	"slipway.dev/slipway/images/pins"
+)
+
+// testSpecs are those of three control planes and two workers.
+func testSpecs(t *testing.T) []*bootstrap.NodeSpec {
+	t.Helper()
+	c := bootstrap.Cluster{
+		Name: "t", KubernetesVersion: "v1.37.1", PodCIDR: netip.MustParsePrefix("10.244.0.0/16"),
+		ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"), DNSDomain: "cluster.local", Endpoint: "192.0.2.11:6443", Workers: 2,
+	}
+	var nodes []bootstrap.Node
+	for i := range 5 {
+		n := bootstrap.Node{Name: fmt.Sprint("n", i+1), ControlPlane: i < 3, Init: i == 0, Shared: true}
+		n.Address = netip.MustParseAddr(fmt.Sprint("192.0.2.", 11+i))
+		if n.ControlPlane {
+			c.ControlPlanes = append(c.ControlPlanes, bootstrap.Member{Name: n.Name, Address: n.Address})
+		}
+		nodes = append(nodes, n)
+	}
+	p, err := fleet.NewPlan(c, nodes, certs.ECDSA, "/bundle", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.Specs
+}
+
+// testBuilder has the names of images as a bundle would give them, without one.
+func testBuilder(t *testing.T, s *bootstrap.NodeSpec) *builder {
+	t.Helper()
+	set, err := pins.For("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &builder{NodeSpec: s, refs: set.Images()}
+}
+
+func realBundle(t *testing.T) *images.Bundle {
+	t.Helper()
+	cache := os.Getenv("SLIPWAY_CACHE")
+	if cache == "" {
+		cache = "/var/cache/slipway"
+	}
+	set, err := pins.For("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := images.Open(filepath.Join(cache, "bundles", set.Kubernetes+"-"+runtime.GOARCH))
+	if err == nil {
+		return b
+	}
+	if os.Getenv("SLIPWAY_E2E") == "required" {
+		t.Fatal(err)
+	}
+	t.Skip(err)
+	return nil
+}
+
+func testHost(t *testing.T) *engine.Host {
+	t.Helper()
+	j, err := engine.OpenJournal(filepath.Join(t.TempDir(), "journal.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return engine.NewHost(j)
+}
