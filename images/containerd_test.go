@@ -37,7 +37,8 @@ func startContainerdAt(t *testing.T, u *images.Unpacked, root, socket string) *c
 	t.Helper()
 	config := fmt.Sprintf("version = 3\nroot = %q\nstate = %q\n[grpc]\naddress = %q\n[ttrpc]\naddress = %q\n"+
 		"[plugins.'io.containerd.cri.v1.runtime']\nrestrict_oom_score_adj = true\n"+
-		"[plugins.'io.containerd.internal.v1.opt']\npath = %q\n",
+		"[plugins.'io.containerd.internal.v1.opt']\npath = %q\n"+
+		"[plugins.'io.containerd.nri.v1.nri']\ndisable = true\n", // its socket is one for the whole computer
 		root, socket+".state", socket, socket+".ttrpc", socket+".opt")
 	if err := os.WriteFile(socket+".toml", []byte(config), 0o600); err != nil {
 		t.Fatal(err)
