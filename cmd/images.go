@@ -48,7 +48,7 @@ func (f *bundleFlags) open(o *options) (*images.Bundle, error) {
 
 func newImagesListed(o *options) *cobra.Command {
 	var flags bundleFlags
-	var output string
+	var output outputFormat
 	c := &cobra.Command{
 		Use: "list", Short: "List what is in a bundle", Args: cobra.NoArgs,
 		Long:    "List the components of a bundle with version, digest and compressed size.",

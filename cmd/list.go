@@ -22,7 +22,7 @@ type listed struct {
 }
 
 func newList(o *options) *cobra.Command {
-	var output string
+	var output outputFormat
 	c := &cobra.Command{
 		Use: "list", Short: "List the clusters of this computer", Example: "  slipway list -o json", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -47,7 +47,7 @@ func newList(o *options) *cobra.Command {
 	return c
 }
 
-func printList(o *options, output string, rows []listed) error {
+func printList(o *options, output outputFormat, rows []listed) error {
 	if output == "json" {
 		return json.NewEncoder(o.Stdout).Encode(rows)
 	}

@@ -11,6 +11,7 @@ import (
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/bootstrap/node"
 	"slipway.dev/slipway/certs"
+	"slipway.dev/slipway/cmd/localcluster"
 	"slipway.dev/slipway/images"
 )
 
@@ -32,10 +33,11 @@ func newNode(o *options) *cobra.Command {
 		Use: "import-image", Short: "Import the image archive on standard input", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			names, err := images.ImportArchive(c.Context(), containerdSocket, o.Stdin)
+			answer := localcluster.Imported{Names: names}
 			if err != nil {
-				return err
+				answer.Error = engine.NewProblem("import-image", err)
 			}
-			return json.NewEncoder(o.Stdout).Encode(names)
+			return json.NewEncoder(o.Stdout).Encode(answer)
 		},
 	}, &cobra.Command{
 		Use: "certificates", Short: "Print when this host's certificates expire", Args: cobra.NoArgs,

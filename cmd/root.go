@@ -26,9 +26,15 @@ func Main(args []string) int {
 	root.SetArgs(args)
 	root.SetOut(o.Stdout)
 	root.SetErr(o.Stderr)
+	called := false // once cobra is content with arguments and flags
+	root.PersistentPreRun = func(*cobra.Command, []string) { called = true }
 	err := root.ExecuteContext(ctx)
-	if err == nil {
+	switch {
+	case err == nil:
 		return 0
+	case !called:
+		printError(o.Stderr, fault.New("wrong-call", "understand the command", err, "see `slipway --help`, or `--help` of the command"))
+		return 2
 	}
 	return exitCode(ctx, err, o.Stderr)
 }

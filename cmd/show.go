@@ -9,7 +9,7 @@ import (
 
 // showEvents gives what shows events while a cluster comes up, and what to call when it has: JSON lines on stdout for
 // programs, plain lines on stderr for people.
-func showEvents(o *options, output string) (engine.Report, func()) {
+func showEvents(o *options, output outputFormat) (engine.Report, func()) {
 	if output == "json" {
 		return jsonEvents(o), func() {}
 	}

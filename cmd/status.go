@@ -12,7 +12,7 @@ import (
 )
 
 func newStatus(o *options) *cobra.Command {
-	var output string
+	var output outputFormat
 	c := &cobra.Command{
 		Use: "status NAME", Short: "Show a cluster's nodes, control plane, addons and certificates", Args: cobra.ExactArgs(1),
 		Example: "  slipway status dev",

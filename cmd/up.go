@@ -16,13 +16,10 @@ func (o *options) dirs() localcluster.Dirs {
 	return localcluster.Dirs{Cache: o.CacheDir, State: o.StateDir, Run: o.RunDir}
 }
 
-func outputFlag(c *cobra.Command, output *string) {
-	c.Flags().StringVarP(output, "output", "o", "text", "how to print: text or json")
-}
-
 func newUp(o *options) *cobra.Command {
 	var u localcluster.Options
-	var output, subnet, pods, services string
+	var output outputFormat
+	var subnet, pods, services string
 	c := &cobra.Command{
 		Use:   "up",
 		Short: "Launch a cluster on this computer",

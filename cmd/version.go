@@ -14,7 +14,7 @@ import (
 var version = "unknown"
 
 func newVersion(o *options) *cobra.Command {
-	var output string
+	var output outputFormat
 	c := &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Example: "  slipway version -o json",

@@ -53,7 +53,10 @@ func (b *Bundle) unpackOnce(ctx context.Context, final string, report func(strin
 	if err != nil {
 		return err
 	}
-	defer held.Unlock()
+	defer func() {
+		held.Remove()
+		_ = os.Remove(filepath.Dir(final)) // only when nothing is in it
+	}()
 	if exists(final) { // somebody else was faster
 		return nil
 	}

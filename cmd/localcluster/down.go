@@ -17,7 +17,7 @@ import (
 // Down removes every trace of a cluster, also of one that was only half made. A name that this computer
 // has nothing of is the fault cluster-unknown.
 func Down(ctx context.Context, d Dirs, name, kubeconfig string) error {
-	if err := CheckName(name); err != nil {
+	if err := errors.Join(CheckName(name), local.CheckRoot()); err != nil {
 		return err
 	}
 	if _, err := os.Stat(home(d, name)); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/bootstrap/fleet"
 	"slipway.dev/slipway/internal/fault"
 	"slipway.dev/slipway/providers/local"
@@ -17,6 +18,12 @@ import (
 
 // Kubectl is the path of the kubectl that belongs to the cluster's version.
 func (c *Cluster) Kubectl() string { return filepath.Join(c.Layers[0], "usr/local/bin/kubectl") }
+
+// Imported is what `slipway node import-image` answers.
+type Imported struct {
+	Names []string        `json:"names,omitempty"`
+	Error *engine.Problem `json:"error,omitempty"`
+}
 
 // LoadImage imports an image archive into all machines at once and gives the names of the images in it. open is
 // called once for each machine.
@@ -37,11 +44,16 @@ func (c *Cluster) LoadImage(ctx context.Context, open func() (io.ReadCloser, err
 			var out bytes.Buffer
 			err = m.Run(gctx, local.Command{Args: []string{fleet.Program, "node", "import-image"}, Stdin: archive, Stdout: &out})
 			if err != nil {
-				return fault.On(n.Name, fault.New("image-not-loaded", "load the image", err, "check that the file is an image archive"))
+				return fault.On(n.Name, fault.New("image-not-loaded", "load the image", err, "run the same command again"))
 			}
-			if err := json.Unmarshal(out.Bytes(), &names[i]); err != nil {
+			var answer Imported
+			if err := json.Unmarshal(out.Bytes(), &answer); err != nil {
 				return fmt.Errorf("%s: read the names of the images: %w", n.Name, err)
 			}
+			if answer.Error != nil {
+				return answer.Error.Fault(n.Name)
+			}
+			names[i] = answer.Names
 			return nil
 		})
 	}

@@ -43,6 +43,9 @@ type Cluster struct {
 
 // Open finds the cluster. The fault is cluster-unknown.
 func Open(d Dirs, name string) (*Cluster, error) {
+	if err := local.CheckRoot(); err != nil {
+		return nil, err
+	}
 	c := &Cluster{dirs: d}
 	data, err := os.ReadFile(filepath.Join(home(d, name), "cluster.json"))
 	if err == nil {
@@ -63,6 +66,9 @@ func Open(d Dirs, name string) (*Cluster, error) {
 
 // All gives all clusters of this computer, by name.
 func All(d Dirs) ([]*Cluster, error) {
+	if err := local.CheckRoot(); err != nil {
+		return nil, err
+	}
 	files, err := filepath.Glob(filepath.Join(d.State, "clusters", "*", "cluster.json"))
 	if err != nil {
 		return nil, fmt.Errorf("list clusters: %w", err)

@@ -86,13 +86,9 @@ func (c *Cluster) Status(ctx context.Context) (*Status, error) {
 		return nil, err
 	}
 	s := &Status{Name: c.Name(), State: state}
-	cfg, err := clientcmd.BuildConfigFromFlags("", c.KubeconfigFile())
+	client, err := c.client()
 	if err != nil {
-		return nil, fmt.Errorf("read kubeconfig: %w", err)
-	}
-	client, err := kubernetes.NewForConfig(cfg)
-	if err != nil {
-		return nil, fmt.Errorf("make client: %w", err)
+		return nil, err
 	}
 	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -111,6 +107,18 @@ func (c *Cluster) Status(ctx context.Context) (*Status, error) {
 	s.Pods = podStatus(pods.Items)
 	s.Certificates, err = certificates(ctx, machines)
 	return s, err
+}
+
+func (c *Cluster) client() (*kubernetes.Clientset, error) {
+	cfg, err := clientcmd.BuildConfigFromFlags("", c.KubeconfigFile())
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
+	}
+	client, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("make client: %w", err)
+	}
+	return client, nil
 }
 
 func (c *Cluster) nodes(items []corev1.Node, machines []*local.Machine) []NodeStatus {

@@ -24,7 +24,7 @@ const bundleTarget = "/var/lib/slipway/bundle"
 
 // Up launches the cluster, or completes one that was interrupted. One that is up is left as it is.
 func Up(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster, error) {
-	if err := o.validate(); err != nil {
+	if err := errors.Join(o.validate(), local.CheckRoot()); err != nil {
 		return nil, err
 	}
 	unlock, err := lock(d, o.Name)
@@ -33,21 +33,25 @@ func Up(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster,
 	}
 	defer unlock()
 	c, err := Open(d, o.Name)
-	if err == nil && c.Ready {
-		return c, c.confirm(ctx, o)
+	var f *fault.Error
+	switch {
+	case errors.As(err, &f) && f.ID == "cluster-unknown":
+		c, err = begin(ctx, d, o, report)
+	case err == nil:
+		err = c.same(o)
 	}
 	if err != nil {
-		if c, err = begin(ctx, d, o, report); err != nil {
-			return nil, err
-		}
-	} else if err := c.same(o); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, o.Wait, fault.New("not-ready-in-time",
 		fmt.Sprintf("bring up cluster %q", o.Name), fmt.Errorf("it took longer than %v", o.Wait),
 		"run the same command with a longer --wait: it goes on where it stopped"))
 	defer cancel()
-	if err := c.bringUp(ctx, o, report); err != nil {
+	finish := c.bringUp
+	if c.Ready {
+		finish = c.confirm
+	}
+	if err := finish(ctx, o, report); err != nil {
 		return nil, inTime(ctx, err)
 	}
 	return c, nil
@@ -109,14 +113,12 @@ func prepare(ctx context.Context, d Dirs, o Options, report engine.Report) (*ima
 		return nil, nil, err
 	}
 	var u *images.Unpacked
-	err := engine.Run(ctx, "", []engine.Step{{
-		Name:  "unpack-bundle",
-		Check: func(context.Context) ([]string, error) { return []string{"unpack " + b.Dir()}, nil },
-		Do: func(ctx context.Context, progress func(string)) (err error) {
+	err := engine.Run(ctx, "", []engine.Step{
+		oneStep("unpack-bundle", func(ctx context.Context, progress func(string)) (err error) {
 			u, err = b.Unpack(ctx, filepath.Join(d.Cache, "store"), progress)
 			return err
-		},
-	}}, report)
+		}),
+	}, report)
 	return u, b, err
 }
 
@@ -167,10 +169,8 @@ func (c *Cluster) machine(
 	ctx context.Context, p *local.Provider, s *bootstrap.NodeSpec, self string, report engine.Report,
 ) (*fleet.Host, error) {
 	var m *local.Machine
-	err := engine.Run(ctx, s.Node.Name, []engine.Step{{
-		Name:  "machine",
-		Check: func(context.Context) ([]string, error) { return []string{"make machine"}, nil },
-		Do: func(ctx context.Context, _ func(string)) error {
+	err := engine.Run(ctx, s.Node.Name, []engine.Step{
+		oneStep("machine", func(ctx context.Context, _ func(string)) error {
 			store := filepath.Join(p.MachineDir(c.Name(), s.Node.Name), "containerd")
 			if err := (&images.Unpacked{Containerd: c.Store}).CloneContainerd(store); err != nil {
 				return err
@@ -181,8 +181,8 @@ func (c *Cluster) machine(
 			}
 			m, err = p.Create(ctx, spec)
 			return err
-		},
-	}}, report)
+		}),
+	}, report)
 	if err != nil {
 		return nil, err
 	}

@@ -22,11 +22,19 @@ import (
 // Check tells whether machines can be made on this computer, all problems at once. It leaves
 // nothing behind: what must be tried is tried in a network namespace that goes with it.
 func (p *Provider) Check(ctx context.Context) error {
-	if os.Geteuid() != 0 {
-		return fault.New("not-root", "make machines on this computer",
-			errors.New("that needs root, for mounts, namespaces and cgroups"), "run it as root, for example with sudo")
+	if err := CheckRoot(); err != nil {
+		return err
 	}
 	return errors.Join(checkOverlay(p.cfg.StateDir), checkLinks(), checkBridgeNetfilter(ctx), checkControllers())
+}
+
+// CheckRoot gives the fault not-root unless this program may make and reach machines.
+func CheckRoot() error {
+	if os.Geteuid() != 0 {
+		return fault.New("not-root", "work with machines on this computer",
+			errors.New("that needs root, for mounts, namespaces and cgroups"), "run it as root, for example with sudo")
+	}
+	return nil
 }
 
 func missing(feature string, err error, next string) error {

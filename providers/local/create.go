@@ -55,6 +55,31 @@ func (p *Provider) create(ctx context.Context, spec MachineSpec) (*Machine, erro
 	return p.start(ctx, s, network.Network)
 }
 
+// Start boots a machine that exists and does not run, after a restart of this computer for example, as it was made.
+func (p *Provider) Start(ctx context.Context, cluster, name string) (*Machine, error) {
+	unlock, err := p.lockMachine(ctx, cluster, name)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	network, err := p.loadNetwork(cluster)
+	if err != nil {
+		return nil, err
+	}
+	s, err := p.loadMachine(cluster, name)
+	if err != nil {
+		return nil, err
+	}
+	if network == nil || s == nil {
+		return nil, fmt.Errorf("start machine %q of cluster %q: there is none", name, cluster)
+	}
+	m, err := p.create(ctx, s.Spec)
+	if err != nil {
+		return nil, fmt.Errorf("start machine %q of cluster %q: %w", name, cluster, err)
+	}
+	return m, nil
+}
+
 // start makes everything that a machine consists of while it runs. What a former try has left
 // of that goes first, as it cannot be told what state it is in.
 func (p *Provider) start(ctx context.Context, s *machineState, n Network) (*Machine, error) {
