@@ -78,8 +78,12 @@ func exitCode(ctx context.Context, err error, w io.Writer) int {
 	case errors.As(err, &process) && len(fault.All(err)) == 0:
 		return process.ExitCode()
 	}
-	printError(w, err)
-	if ctx.Err() != nil {
+	interrupted := ctx.Err() != nil
+	if !interrupted || len(fault.All(err)) > 0 {
+		printError(w, err)
+	}
+	if interrupted {
+		fmt.Fprintln(w, "interrupted: the same command goes on where it stopped")
 		return 130
 	}
 	return 1

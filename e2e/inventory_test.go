@@ -20,8 +20,8 @@ func takeInventory(t *testing.T) inventory {
 	t.Helper()
 	home := filepath.Dir(os.Getenv(stateVar))
 	return inventory{
-		"mounts":     matching(lines(t, "cat", "/proc/self/mountinfo"), home, "slipway-a."),
-		"namespaces": matching(lines(t, "ls", "/run/netns"), "slipway-a."),
+		"mounts":     matching(lines(t, "cat", "/proc/self/mountinfo"), home, "slipway-"),
+		"namespaces": matching(lines(t, "ls", "/run/netns"), "slipway-"),
 		"links":      lines(t, "ip", "-o", "-br", "link"),
 		"addresses":  lines(t, "ip", "-o", "-br", "address"),
 		"routes":     lines(t, "ip", "route", "show", "table", "all"),
@@ -29,11 +29,11 @@ func takeInventory(t *testing.T) inventory {
 		"rules":      lines(t, "ip", "rule"),
 		"neighbours": lines(t, "ip", "neighbour"),
 		"nft":        lines(t, "nft", "list", "ruleset"),
-		"cgroups":    lines(t, "find", "/sys/fs/cgroup", "-type", "d", "-path", "*/slipway/a*"),
+		"cgroups":    lines(t, "find", "/sys/fs/cgroup", "-type", "d", "-path", "*/slipway/*"),
 		"processes":  processes(home),
 		"files":      lines(t, "find", home, "-not", "-name", "kubeconfig", "-not", "-path", home, "-not", "-path", home+"/state"),
 		"parents":    lines(t, "sh", "-c", "ls -d /sys/fs/cgroup/slipway /sys/fs/cgroup/*/slipway 2>/dev/null || true"),
-		"run files":  matching(lines(t, "find", "/run", "-path", "*slipway*"), "/a", "slipway-a."),
+		"run files":  matching(lines(t, "find", "/run", "-path", "*slipway*"), "slipway-"),
 	}
 }
 
@@ -93,7 +93,7 @@ func running(home string) []string {
 		if bytes.Contains(stat, []byte(") Z ")) {
 			continue
 		}
-		if bytes.Contains(cgroup, []byte(":/slipway/a/")) || bytes.Contains(args, []byte(home)) {
+		if bytes.Contains(cgroup, []byte(":/slipway/")) || bytes.Contains(args, []byte(home)) {
 			found = append(found, filepath.Base(dir)+" "+string(bytes.ReplaceAll(args, []byte{0}, []byte{' '})))
 		}
 	}
