@@ -13,10 +13,15 @@ import (
 // SpecVersion is the version of the node specification's format.
 const SpecVersion = 1
 
-// APIPort is the port of every API server, and PeerPort etcd's among its members (kubeadm's defaults).
+// The ports of a control plane: https://kubernetes.io/docs/reference/networking/ports-and-protocols/
+// The last three are open on loopback only; etcd's metrics and health are without TLS there.
 const (
-	APIPort  = 6443
-	PeerPort = 2380
+	APIPort               = 6443
+	EtcdPort              = 2379
+	EtcdPeerPort          = 2380
+	EtcdMetricsPort       = 2381
+	ControllerManagerPort = 10257
+	SchedulerPort         = 10259
 )
 
 // EncryptionConfig is where the API servers' encryption configuration lies. All control planes hold the same.

@@ -1,7 +1,9 @@
 package cmd
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"text/tabwriter"
 	"time"
@@ -22,13 +24,13 @@ func newStatus(o *options) *cobra.Command {
 				return err
 			}
 			s, err := cluster.Status(c.Context())
-			if err != nil {
+			if s == nil {
 				return err
 			}
 			if output == "json" {
-				return json.NewEncoder(o.Stdout).Encode(s)
+				return errors.Join(json.NewEncoder(o.Stdout).Encode(s), err)
 			}
-			return printStatus(o, s)
+			return errors.Join(printStatus(o, s), err)
 		},
 	}
 	outputFlag(c, &output)
@@ -42,9 +44,13 @@ func printStatus(o *options, s *localcluster.Status) error {
 	for _, n := range s.Nodes {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", n.Name, n.Address, n.Role, n.Machine, n.Ready, n.Version)
 	}
-	fmt.Fprintln(t, "\nPOD\tNODE\tREADY\tRESTARTS")
-	for _, p := range s.Pods {
-		fmt.Fprintf(t, "%s\t%s\t%v\t%d\n", p.Name, p.Node, p.Ready, p.Restarts)
+	fmt.Fprintln(t, "\nCONTROL PLANE\tNODE\tHEALTHY")
+	for _, p := range s.ControlPlane {
+		fmt.Fprintf(t, "%s\t%s\t%s\n", p.Name, p.Node, cmp.Or(p.Message, "yes"))
+	}
+	fmt.Fprintln(t, "\nADDON\tREADY")
+	for _, a := range s.Addons {
+		fmt.Fprintf(t, "%s\t%d of %d\n", a.Name, a.Ready, a.Want)
 	}
 	fmt.Fprintln(t, "\nCERTIFICATE\tNODE\tEXPIRES\tDAYS LEFT")
 	for _, c := range s.Certificates {

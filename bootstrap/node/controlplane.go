@@ -11,14 +11,6 @@ import (
 	"slipway.dev/slipway/bootstrap"
 )
 
-// kubeadm's ports: https://kubernetes.io/docs/reference/networking/ports-and-protocols/
-const (
-	etcdClientPort        = 2379
-	etcdMetricsPort       = 2381
-	controllerManagerPort = 10257
-	schedulerPort         = 10259
-)
-
 const loopback = "127.0.0.1"
 
 func https(host string, port int) string {
@@ -29,11 +21,11 @@ func (n *builder) etcd() component {
 	address := n.Node.Address.String()
 	var members []string
 	for _, m := range n.Cluster.ControlPlanes {
-		members = append(members, m.Name+"="+https(m.Address.String(), bootstrap.PeerPort))
+		members = append(members, m.Name+"="+https(m.Address.String(), bootstrap.EtcdPeerPort))
 	}
 	return component{
 		name: "etcd", cpu: "100m", memory: "100Mi",
-		host: loopback, port: etcdMetricsPort, scheme: corev1.URISchemeHTTP, liveness: "/livez", ready: "/readyz",
+		host: loopback, port: bootstrap.EtcdMetricsPort, scheme: corev1.URISchemeHTTP, liveness: "/livez", ready: "/readyz",
 		mounts: []mount{
 			readOnlyDir("etcd-certs", etcdPKI),
 			{name: "etcd-data", path: etcdData, kind: corev1.HostPathDirectory, writable: true},
@@ -44,11 +36,11 @@ func (n *builder) etcd() component {
 			"--initial-cluster=" + strings.Join(members, ","),
 			"--initial-cluster-state=new",
 			"--initial-cluster-token=" + n.Cluster.Name,
-			"--initial-advertise-peer-urls=" + https(address, bootstrap.PeerPort),
-			"--listen-peer-urls=" + https(address, bootstrap.PeerPort),
-			"--listen-client-urls=" + https(loopback, etcdClientPort) + "," + https(address, etcdClientPort),
-			"--advertise-client-urls=" + https(address, etcdClientPort),
-			fmt.Sprintf("--listen-metrics-urls=http://%s:%d", loopback, etcdMetricsPort),
+			"--initial-advertise-peer-urls=" + https(address, bootstrap.EtcdPeerPort),
+			"--listen-peer-urls=" + https(address, bootstrap.EtcdPeerPort),
+			"--listen-client-urls=" + https(loopback, bootstrap.EtcdPort) + "," + https(address, bootstrap.EtcdPort),
+			"--advertise-client-urls=" + https(address, bootstrap.EtcdPort),
+			fmt.Sprintf("--listen-metrics-urls=http://%s:%d", loopback, bootstrap.EtcdMetricsPort),
 			"--client-cert-auth=true",
 			"--trusted-ca-file=" + etcdPKI + "/ca.crt",
 			"--cert-file=" + etcdPKI + "/server.crt",
@@ -93,7 +85,7 @@ func (n *builder) apiServer() component {
 			"--client-ca-file=" + caFile,
 			"--tls-cert-file=" + pkiDir + "/apiserver.crt",
 			"--tls-private-key-file=" + pkiDir + "/apiserver.key",
-			"--etcd-servers=" + https(loopback, etcdClientPort),
+			"--etcd-servers=" + https(loopback, bootstrap.EtcdPort),
 			"--etcd-cafile=" + etcdPKI + "/ca.crt",
 			"--etcd-certfile=" + pkiDir + "/apiserver-etcd-client.crt",
 			"--etcd-keyfile=" + pkiDir + "/apiserver-etcd-client.key",
@@ -121,7 +113,7 @@ func (n *builder) controllerManager() component {
 	const kubeconfig = kubernetesDir + "/controller-manager.conf"
 	return component{
 		name: "kube-controller-manager", cpu: "200m",
-		host: loopback, port: controllerManagerPort, scheme: corev1.URISchemeHTTPS, liveness: "/healthz", ready: "/healthz",
+		host: loopback, port: bootstrap.ControllerManagerPort, scheme: corev1.URISchemeHTTPS, liveness: "/healthz", ready: "/healthz",
 		mounts: []mount{readOnlyDir("k8s-certs", pkiDir), readOnlyFile("kubeconfig", kubeconfig)},
 		args: append([]string{
 			"--kubeconfig=" + kubeconfig,
@@ -150,7 +142,7 @@ func (n *builder) scheduler() component {
 	const kubeconfig = kubernetesDir + "/scheduler.conf"
 	return component{
 		name: "kube-scheduler", cpu: "100m",
-		host: loopback, port: schedulerPort, scheme: corev1.URISchemeHTTPS, liveness: "/livez", ready: "/readyz",
+		host: loopback, port: bootstrap.SchedulerPort, scheme: corev1.URISchemeHTTPS, liveness: "/livez", ready: "/readyz",
 		mounts: []mount{readOnlyFile("kubeconfig", kubeconfig)},
 		args: append([]string{
 			"--kubeconfig=" + kubeconfig,

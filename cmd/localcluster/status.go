@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/utils/ptr"
 
 	"slipway.dev/slipway/bootstrap/fleet"
 	"slipway.dev/slipway/certs"
@@ -21,11 +23,12 @@ import (
 
 // Status is what runs of a cluster, as its API server and its machines say.
 type Status struct {
-	Name         string        `json:"name"`
-	State        string        `json:"state"`
-	Nodes        []NodeStatus  `json:"nodes"`
-	Pods         []PodStatus   `json:"pods"` // of kube-system: control plane and addons
-	Certificates []Certificate `json:"certificates"`
+	Name         string            `json:"name"`
+	State        string            `json:"state"`
+	Nodes        []NodeStatus      `json:"nodes"`
+	ControlPlane []ComponentStatus `json:"controlPlane"`
+	Addons       []AddonStatus     `json:"addons"`
+	Certificates []Certificate     `json:"certificates"`
 }
 
 // NodeStatus is one node.
@@ -38,12 +41,11 @@ type NodeStatus struct {
 	Version string `json:"version"`
 }
 
-// PodStatus is one pod of the system.
-type PodStatus struct {
-	Name     string `json:"name"`
-	Node     string `json:"node"`
-	Ready    bool   `json:"ready"`
-	Restarts int32  `json:"restarts"`
+// AddonStatus is a workload that is part of the cluster itself.
+type AddonStatus struct {
+	Name  string `json:"name"`
+	Ready int32  `json:"ready"` // pods
+	Want  int32  `json:"want"`
 }
 
 // Certificate is a certificate on a node and when it ends.
@@ -79,34 +81,62 @@ func (c *Cluster) State(ctx context.Context) (string, error) {
 	return "running", nil
 }
 
-// Status asks the API server and the machines. The fault is api-unreachable.
+// Status asks the API server and the machines. When the API server does not answer (the fault is api-unreachable), the
+// status has what the machines say.
 func (c *Cluster) Status(ctx context.Context) (*Status, error) {
 	state, err := c.State(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s := &Status{Name: c.Name(), State: state}
-	client, err := c.client()
-	if err != nil {
-		return nil, err
-	}
-	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil, fault.New("api-unreachable", fmt.Sprintf("ask cluster %q", c.Name()), err,
-			"see `slipway logs "+c.Name()+" "+c.Nodes[0].Name+" kube-apiserver`")
-	}
 	machines, err := c.Machines(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s.Nodes = c.nodes(nodes.Items, machines)
-	pods, err := client.CoreV1().Pods("kube-system").List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("list the system's pods: %w", err)
+	s := &Status{Name: c.Name(), State: state, Nodes: c.nodes(nil, machines)}
+	s.ControlPlane = c.controlPlane(ctx, machines)
+	if s.Certificates, err = certificates(ctx, machines); err != nil {
+		return s, err
 	}
-	s.Pods = podStatus(pods.Items)
-	s.Certificates, err = certificates(ctx, machines)
-	return s, err
+	if err := c.askAPI(ctx, s, machines); err != nil {
+		return s, fault.New("api-unreachable", fmt.Sprintf("ask cluster %q", c.Name()), err,
+			"see `slipway logs "+c.Name()+" "+c.Nodes[0].Name+" kube-apiserver`")
+	}
+	return s, nil
+}
+
+func (c *Cluster) askAPI(ctx context.Context, s *Status, machines []*local.Machine) error {
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	s.Nodes = c.nodes(nodes.Items, machines)
+	s.Addons, err = addonStatus(ctx, client)
+	return err
+}
+
+// addonStatus counts the pods of the workloads in kube-system.
+func addonStatus(ctx context.Context, client *kubernetes.Clientset) ([]AddonStatus, error) {
+	sets, err := client.AppsV1().DaemonSets(metav1.NamespaceSystem).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	deployments, err := client.AppsV1().Deployments(metav1.NamespaceSystem).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	var out []AddonStatus
+	for _, d := range sets.Items {
+		out = append(out, AddonStatus{d.Name, d.Status.NumberReady, d.Status.DesiredNumberScheduled})
+	}
+	for _, d := range deployments.Items {
+		out = append(out, AddonStatus{d.Name, d.Status.ReadyReplicas, ptr.Deref(d.Spec.Replicas, 1)})
+	}
+	slices.SortFunc(out, func(a, b AddonStatus) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
 }
 
 func (c *Cluster) client() (*kubernetes.Clientset, error) {
@@ -143,21 +173,6 @@ func (c *Cluster) nodes(items []corev1.Node, machines []*local.Machine) []NodeSt
 					s.Ready = string(cond.Status)
 				}
 			}
-		}
-		out = append(out, s)
-	}
-	return out
-}
-
-func podStatus(items []corev1.Pod) []PodStatus {
-	var out []PodStatus
-	for _, p := range items {
-		s := PodStatus{Name: p.Name, Node: p.Spec.NodeName}
-		for _, c := range p.Status.Conditions {
-			s.Ready = s.Ready || c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-		}
-		for _, c := range p.Status.ContainerStatuses {
-			s.Restarts += c.RestartCount
 		}
 		out = append(out, s)
 	}
