@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // Step is one thing that a host must have or do. Its constructor closes over exactly what it needs.
@@ -49,36 +47,47 @@ func Run(ctx context.Context, host string, steps []Step, report Report) error {
 	if err := Validate(steps); err != nil {
 		return err
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	ended := make(map[string]chan struct{}, len(steps))
 	for _, s := range steps {
 		ended[s.Name] = make(chan struct{})
 	}
 	var failed failures
+	var wg sync.WaitGroup
 	for _, s := range steps {
-		g.Go(func() error {
-			for _, n := range s.Needs {
-				select {
-				case <-ended[n]:
-				case <-ctx.Done():
-					return context.Cause(ctx)
-				}
+		wg.Go(func() {
+			if !await(ctx, s.Needs, ended) {
+				return
 			}
 			if err := runStep(ctx, host, s, report); err != nil {
 				failed.add(err)
-				return err
+				cancel(errStopped)
+				return
 			}
 			close(ended[s.Name])
-			return nil
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return failed.join(err)
-	}
-	return nil
+	wg.Wait()
+	return failed.join(ctx)
 }
 
-// failures collects what failed by itself; what was only cancelled because of it adds nothing.
+// await tells whether all these steps have ended before ctx did.
+func await(ctx context.Context, needs []string, ended map[string]chan struct{}) bool {
+	for _, n := range needs {
+		select {
+		case <-ended[n]:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return ctx.Err() == nil
+}
+
+// errStopped is why the steps that still run are cancelled when one has failed.
+var errStopped = errors.New("another step failed")
+
+// failures collects what failed by itself.
 type failures struct {
 	mu   sync.Mutex
 	errs []error
@@ -87,15 +96,15 @@ type failures struct {
 func (f *failures) add(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.errs) > 0 && errors.Is(err, context.Canceled) {
-		return
+	if !errors.Is(err, errStopped) {
+		f.errs = append(f.errs, err)
 	}
-	f.errs = append(f.errs, err)
 }
 
-func (f *failures) join(first error) error {
-	if len(f.errs) == 0 {
-		return first
+// join gives all failures, or why ctx ended before a step could fail.
+func (f *failures) join(ctx context.Context) error {
+	if len(f.errs) == 0 && ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	return errors.Join(f.errs...)
 }
@@ -111,8 +120,8 @@ func runStep(ctx context.Context, host string, s Step, report Report) error {
 	end := Event{State: state, Seconds: time.Since(start).Seconds()}
 	switch {
 	case err == nil:
-	case ctx.Err() != nil && errors.Is(err, context.Canceled):
-		end.State = Stopped
+	case errors.Is(err, errStopped), errors.Is(err, context.Canceled):
+		end.State, err = Stopped, context.Cause(ctx)
 	default:
 		end.State, end.Error = Failed, NewProblem(s.Name, err)
 		err = end.Error.Fault(host)

@@ -101,10 +101,24 @@ func TestRunLeavesAloneWhatIsThere(t *testing.T) {
 
 func TestRunFailure(t *testing.T) {
 	r := &recorder{}
+	var others sync.WaitGroup
+	others.Add(2)
 	broken := fault.New("some-fault", "do a", errors.New("cause"), "mend it")
 	err := engine.Run(t.Context(), "h", []engine.Step{
-		r.step("a", func(context.Context) error { return broken }),
-		r.step("waits", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }),
+		r.step("a", func(context.Context) error {
+			others.Wait()
+			return broken
+		}),
+		r.step("waits", func(ctx context.Context) error {
+			others.Done()
+			<-ctx.Done()
+			return ctx.Err()
+		}),
+		r.step("explains", func(ctx context.Context) error {
+			others.Done()
+			<-ctx.Done()
+			return fault.New("other-fault", "wait", context.Cause(ctx), "")
+		}),
 		r.step("after", nil, "a"),
 	}, r.report)
 	all := fault.All(err)
@@ -113,6 +127,11 @@ func TestRunFailure(t *testing.T) {
 	}
 	if slices.Contains(r.did, "after") {
 		t.Error("a step ran though what it needs had failed")
+	}
+	for _, step := range []string{"waits", "explains"} {
+		if e := r.last(step); e.State != engine.Stopped || e.Error != nil {
+			t.Errorf("what was only stopped reports %+v", e)
+		}
 	}
 	if e := r.last("a"); e.State != engine.Failed || e.Error == nil || e.Error.Why != "cause" {
 		t.Errorf("event %+v", e)

@@ -37,11 +37,10 @@ func (u Unit) differs(ctx context.Context, c *dbus.Conn) (string, error) {
 	if p["ActiveState"] != "active" {
 		return "start " + u.Name, nil
 	}
-	since, ok := p["ActiveEnterTimestamp"].(uint64)
-	if !ok {
-		return "", fmt.Errorf("look at unit %q: systemd does not say since when it runs", u.Name)
+	if p["UnitFileState"] != "enabled" {
+		return "enable " + u.Name, nil
 	}
-	started := time.UnixMicro(int64(since)) //nolint:gosec // a time of this age
+	started := enteredActive(p)
 	for _, path := range u.Files {
 		changed, err := changeTime(path)
 		if err != nil {
@@ -52,6 +51,25 @@ func (u Unit) differs(ctx context.Context, c *dbus.Conn) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// Since is when the unit last became active; it is the zero of Unix time for one that never was.
+func (u Unit) Since(ctx context.Context) (time.Time, error) {
+	c, err := dbus.NewSystemdConnectionContext(ctx)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("reach systemd: %w", err)
+	}
+	defer c.Close()
+	p, err := c.GetUnitPropertiesContext(ctx, u.Name)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("look at unit %q: %w", u.Name, err)
+	}
+	return enteredActive(p), nil
+}
+
+func enteredActive(properties map[string]any) time.Time {
+	since, _ := properties["ActiveEnterTimestamp"].(uint64) // microseconds; systemd gives each unit one
+	return time.UnixMicro(int64(since))                     //nolint:gosec // a time of this age
 }
 
 // changeTime is when the file came to its place: a rename keeps the time of modification.
@@ -87,6 +105,7 @@ func (h *Host) StartUnit(ctx context.Context, step string, u Unit) error {
 	if d, err := u.differs(ctx, c); err != nil || d == "" {
 		return err
 	}
+	_ = c.ResetFailedUnitContext(ctx, u.Name) // one that has not failed refuses
 	result := make(chan string, 1)
 	if _, err := c.RestartUnitContext(ctx, u.Name, "replace", result); err != nil {
 		return fmt.Errorf("start unit %q: %w", u.Name, err)

@@ -34,7 +34,9 @@ type Ready func(ctx context.Context, s *bootstrap.NodeSpec) (*Host, error)
 // Converge brings up all nodes at the same time, each as soon as its host is there. The first failure
 // cancels the others; all failures are returned, each with its host.
 func Converge(ctx context.Context, specs []*bootstrap.NodeSpec, ready Ready, report engine.Report) error {
-	g, ctx := errgroup.WithContext(ctx)
+	var g errgroup.Group
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	var mu sync.Mutex
 	var failed []error
 	for _, s := range specs {
@@ -46,9 +48,10 @@ func Converge(ctx context.Context, specs []*bootstrap.NodeSpec, ready Ready, rep
 			err = fault.On(s.Node.Name, err)
 			mu.Lock()
 			defer mu.Unlock()
-			if len(failed) == 0 || ctx.Err() == nil {
+			if !errors.Is(err, errStopped) {
 				failed = append(failed, err)
 			}
+			cancel(errStopped)
 			return err
 		})
 	}
@@ -57,6 +60,9 @@ func Converge(ctx context.Context, specs []*bootstrap.NodeSpec, ready Ready, rep
 	}
 	return nil
 }
+
+// errStopped is why the other hosts are stopped when one has failed.
+var errStopped = errors.New("another node failed")
 
 func convergeOne(ctx context.Context, s *bootstrap.NodeSpec, ready Ready, report engine.Report) error {
 	h, err := ready(ctx, s)
@@ -81,13 +87,13 @@ func convergeOne(ctx context.Context, s *bootstrap.NodeSpec, ready Ready, report
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(context.Cause(ctx), context.Canceled):
+	case seen.problem != nil:
+		return seen.problem.Fault(h.Name)
+	case errors.Is(context.Cause(ctx), context.Canceled), errors.Is(context.Cause(ctx), errStopped):
 		return context.Cause(ctx)
 	case ctx.Err() != nil:
 		return fault.New("converge-stopped", "bring up the node", errors.New(seen.unfinished()),
 			"run the same command again: it goes on where it stopped")
-	case seen.problem != nil:
-		return seen.problem.Fault(h.Name)
 	}
 	return fault.New("converge-failed", "bring up the node", fmt.Errorf("%w: %s", err, stderr.String()),
 		"look at the node's log with `slipway logs`, then run the same command again")

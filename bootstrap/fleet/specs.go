@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -55,11 +56,18 @@ func NewPlan(c bootstrap.Cluster, nodes []bootstrap.Node, alg certs.Algorithm, b
 		if n.ControlPlane {
 			s.Files = append(s.Files, encryption)
 		}
+		if !n.Init {
+			s.Files = slices.DeleteFunc(s.Files, func(f engine.File) bool { return f.Path == superAdmin })
+		}
 		p.Specs = append(p.Specs, s)
 	}
 	p.Kubeconfig, err = cas.AdminKubeconfig(pki, "https://"+c.Endpoint, now)
 	return p, err
 }
+
+// superAdmin can do everything whatever RBAC says, and cannot be revoked: only the node that makes the cluster's objects
+// has it, as with kubeadm.
+const superAdmin = kubernetesDir + "/super-admin.conf"
 
 func identities(files []certs.File) []engine.File {
 	out := make([]engine.File, 0, len(files))

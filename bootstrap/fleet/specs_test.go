@@ -41,6 +41,10 @@ func TestNewPlan(t *testing.T) {
 			t.Errorf("%s has mode %v", shared, a[shared].Mode)
 		}
 	}
+	const super = "/etc/kubernetes/super-admin.conf"
+	if len(a[super].Data) == 0 || len(b[super].Data) > 0 {
+		t.Error("the super admin is not on the first control plane alone")
+	}
 	for path, f := range w {
 		if !strings.HasPrefix(path, "/etc/kubernetes/") && !strings.HasPrefix(path, "/var/lib/kubelet/pki/") {
 			t.Errorf("a worker gets %s", path)

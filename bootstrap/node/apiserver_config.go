@@ -17,6 +17,11 @@ omitStages: [RequestReceived]
 rules:
 - level: None
   nonResourceURLs: ["/healthz*", "/livez*", "/readyz*", "/version", "/openapi*"]
+# Before any rule that leaves something out: who read a secret is always said, whoever it was.
+- level: Metadata
+  resources:
+  - {group: "", resources: [secrets, serviceaccounts/token]}
+  - {group: authentication.k8s.io, resources: [tokenreviews]}
 - level: None
   verbs: [get, list, watch]
   userGroups: ["system:nodes", "system:serviceaccounts:kube-system"]
@@ -32,8 +37,7 @@ rules:
   - {group: events.k8s.io, resources: [events]}
 - level: Metadata
   resources:
-  - {group: "", resources: [secrets, configmaps, serviceaccounts/token]}
-  - {group: authentication.k8s.io, resources: [tokenreviews]}
+  - {group: "", resources: [configmaps]}
 - level: Metadata
   verbs: [get, list, watch]
 - level: Request

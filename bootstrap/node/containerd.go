@@ -45,6 +45,7 @@ const containerdUnitText = `[Unit]
 Description=containerd
 Documentation=https://containerd.io
 After=network.target local-fs.target
+StartLimitIntervalSec=0
 
 [Service]
 Type=notify

@@ -26,13 +26,14 @@ Description=kubelet
 Documentation=https://kubernetes.io/docs/
 After=containerd.service network-online.target
 Wants=containerd.service network-online.target
+# It is tried again for as long as it takes.
+StartLimitIntervalSec=0
 
 [Service]
 EnvironmentFile=` + kubeletFlags + `
 ExecStart=` + kubeletProgram + ` --kubeconfig=` + kubeletKubeconfig + ` --config=` + kubeletConfig + ` $KUBELET_KUBEADM_ARGS
 Restart=always
 RestartSec=1
-StartLimitIntervalSec=0
 Delegate=yes
 KillMode=process
 OOMScoreAdjust=-999
@@ -41,10 +42,14 @@ OOMScoreAdjust=-999
 WantedBy=multi-user.target
 `
 
-func (n *builder) kubelet(name string, needs ...string) engine.Step {
-	return n.service(name, engine.Unit{
+func (n *builder) kubeletUnit() engine.Unit {
+	return engine.Unit{
 		Name: "kubelet.service", Files: []string{kubeletUnit, kubeletConfig, kubeletFlags, kubeletKubeconfig, kubeletProgram},
-	}, func() ([]engine.File, error) {
+	}
+}
+
+func (n *builder) kubelet(name string, needs ...string) engine.Step {
+	return n.service(name, n.kubeletUnit(), func() ([]engine.File, error) {
 		c := n.kubeletConfiguration()
 		if n.Node.ControlPlane && n.Cluster.Dedicated() {
 			c.RegisterWithTaints = []corev1.Taint{{Key: controlPlaneLabel, Effect: corev1.TaintEffectNoSchedule}}
@@ -56,8 +61,8 @@ func (n *builder) kubelet(name string, needs ...string) engine.Step {
 		flags := fmt.Sprintf("KUBELET_KUBEADM_ARGS=\"--hostname-override=%s --node-ip=%s\"\n", n.Node.Name, n.Node.Address)
 		return []engine.File{
 			{Path: kubeletUnit, Data: []byte(kubeletUnitText), Mode: 0o644},
-			{Path: kubeletConfig, Data: config, Mode: 0o644},
-			{Path: kubeletFlags, Data: []byte(flags), Mode: 0o644},
+			{Path: kubeletConfig, Data: config, Mode: 0o600},
+			{Path: kubeletFlags, Data: []byte(flags), Mode: 0o600},
 		}, nil
 	}, needs...)
 }
@@ -65,6 +70,7 @@ func (n *builder) kubelet(name string, needs ...string) engine.Step {
 // kubeletConfiguration is that of all nodes of the cluster. What it leaves out has the kubelet's own default.
 func (n *builder) kubeletConfiguration() *kubelet.KubeletConfiguration {
 	on, off := true, false
+	pids := int64(4096) // one pod must not take all process ids of a node
 	c := &kubelet.KubeletConfiguration{
 		TypeMeta:                 metav1.TypeMeta{APIVersion: "kubelet.config.k8s.io/v1beta1", Kind: "KubeletConfiguration"},
 		StaticPodPath:            manifestDir,
@@ -82,6 +88,9 @@ func (n *builder) kubeletConfiguration() *kubelet.KubeletConfiguration {
 		TLSPrivateKeyFile: certs.KubeletPKI + "/kubelet.key",
 		TLSMinVersion:     "VersionTLS12",
 		TLSCipherSuites:   cipherList(),
+
+		SeccompDefault: &on,
+		PodPidsLimit:   &pids,
 
 		RotateCertificates:      true,
 		EnableSystemLogHandler:  &off,

@@ -6,9 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
@@ -50,19 +50,26 @@ func (n *builder) mark(name string, needs ...string) engine.Step {
 			if err := n.waitNode(ctx, registered, progress); err != nil {
 				return err
 			}
-			patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": controlPlaneLabels()}})
-			if err != nil {
-				return err
-			}
-			c, err := client(superAdminKubeconfig)
-			if err != nil {
-				return err
-			}
-			_, err = c.CoreV1().Nodes().Patch(ctx, n.Node.Name, types.StrategicMergePatchType, patch,
-				metav1.PatchOptions{FieldManager: "slipway"})
-			return err
+			return n.label(ctx, controlPlaneLabels(), progress)
 		},
 	}
+}
+
+// label asks until it may: the administrators get their permission from the control plane that makes the cluster's
+// objects, at the same time.
+func (n *builder) label(ctx context.Context, labels map[string]string, progress func(string)) error {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": labels}})
+	if err != nil {
+		return err
+	}
+	c, err := client(adminKubeconfig)
+	if err != nil {
+		return err
+	}
+	return waitAPI(ctx, func(ctx context.Context) error {
+		_, err := c.CoreV1().Nodes().Patch(ctx, n.Node.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: "slipway"})
+		return err
+	}, progress)
 }
 
 func hasLabels(o *corev1.Node, want map[string]string) bool {
@@ -74,31 +81,39 @@ func hasLabels(o *corev1.Node, want map[string]string) bool {
 	return true
 }
 
-// nodeReady waits until the API server has this node as ready.
+// nodeReady waits until the kubelet that runs now has reported this node as ready: the API may still hold what an
+// earlier one said.
 func (n *builder) nodeReady(name string, needs ...string) engine.Step {
 	return engine.Step{
 		Name: name, Needs: needs,
 		Check: func(ctx context.Context) ([]string, error) {
+			since, err := n.kubeletUnit().Since(ctx)
+			if err != nil {
+				return nil, err
+			}
 			c, err := client(kubeletKubeconfig)
 			if err != nil {
 				return nil, err
 			}
 			o, err := c.CoreV1().Nodes().Get(ctx, n.Node.Name, metav1.GetOptions{})
-			if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err) {
-				return nil, err
-			}
-			if ok, _ := isReady(o); err == nil && ok {
+			if ok, _ := isReady(o, since); err == nil && ok {
 				return nil, nil
 			}
-			return []string{"wait for the node to be ready"}, nil
+			return []string{"wait for the node to be ready"}, nil // also when the API does not answer for the moment
 		},
-		Do: func(ctx context.Context, progress func(string)) error { return n.waitNode(ctx, isReady, progress) },
+		Do: func(ctx context.Context, progress func(string)) error {
+			since, err := n.kubeletUnit().Since(ctx)
+			if err != nil {
+				return err
+			}
+			return n.waitNode(ctx, func(o *corev1.Node) (bool, string) { return isReady(o, since) }, progress)
+		},
 	}
 }
 
-func isReady(o *corev1.Node) (bool, string) {
+func isReady(o *corev1.Node, since time.Time) (bool, string) {
 	for _, c := range o.Status.Conditions {
-		if c.Type == corev1.NodeReady {
+		if c.Type == corev1.NodeReady && !c.LastHeartbeatTime.Time.Before(since.Truncate(time.Second)) {
 			return c.Status == corev1.ConditionTrue, c.Message
 		}
 	}

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -59,7 +60,13 @@ func (n *builder) staticPods(name string, needs ...string) engine.Step {
 		Name: name, Needs: needs,
 		Check: func(context.Context) ([]string, error) {
 			files, err := list()
-			return engine.Differing(files), err
+			change := engine.Differing(files)
+			for _, dir := range []string{etcdData, auditLogDir} {
+				if _, err := os.Stat(dir); err != nil {
+					change = append(change, "make "+dir)
+				}
+			}
+			return change, err
 		},
 		Do: func(context.Context, func(string)) error {
 			files, err := list()
