@@ -49,7 +49,7 @@ type Cluster struct {
 	Endpoint          string       `json:"endpoint"` // host:port of the API for all who are not a control plane
 	ControlPlanes     []Member     `json:"controlPlanes"`
 	Workers           int          `json:"workers"`
-	Egress            bool         `json:"egress"`
+	UpstreamDNS       bool         `json:"upstreamDNS"` // names outside the cluster are asked of the nodes' resolvers
 	Typha             bool         `json:"typha,omitempty"`
 }
 

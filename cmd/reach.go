@@ -47,7 +47,7 @@ func newKubectl(o *options) *cobra.Command {
 			k.Stdin, k.Stdout, k.Stderr = o.Stdin, o.Stdout, o.Stderr
 			k.Env = append(os.Environ(), "KUBECONFIG="+cluster.KubeconfigFile())
 			k.Cancel = func() error { return k.Process.Signal(os.Interrupt) }
-			return k.Run()
+			return onBehalf(k.Run())
 		},
 	}
 }
@@ -85,24 +85,26 @@ func newLogs(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return m.Run(c.Context(), local.Command{Args: logCommand(args[2:]), Stdout: o.Stdout, Stderr: o.Stderr})
+			return onBehalf(m.Run(c.Context(), local.Command{Args: logCommand(args[2:]), Stdout: o.Stdout, Stderr: o.Stderr}))
 		},
 	}
 }
 
-// podLogs prints the newest log of a container whose pod's and own name are given: kubelet's layout below /var/log/pods.
-const podLogs = `set -- /var/log/pods/*_"$1"*/"$1"/*.log; [ -e "$1" ] || { echo "no such component has a log here" >&2; exit 1; }; cat "$@"`
+// componentLogs prints the logs of the containers of that name on this machine (the kubelet's layout below /var/log/pods),
+// or else those of a unit.
+const componentLogs = `
+set -- "$1" /var/log/pods/*/"$1"/*.log
+if [ -e "$2" ]; then shift; exec cat "$@"; fi
+if systemctl cat "$1" >/dev/null 2>&1; then exec journalctl --no-pager --no-hostname --unit "$1"; fi
+echo "nothing on this machine is called $1; it has the units kubelet and containerd, and the containers" >&2
+for c in /var/log/pods/*/*; do echo "  ${c##*/}"; done | sort -u >&2
+exit 1`
 
 func logCommand(component []string) []string {
-	journal := []string{"journalctl", "--no-pager", "--no-hostname"}
 	if len(component) == 0 {
-		return journal
+		return []string{"journalctl", "--no-pager", "--no-hostname"}
 	}
-	switch component[0] {
-	case "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "calico-node", "coredns":
-		return []string{"sh", "-c", podLogs, "sh", component[0]}
-	}
-	return append(journal, "--unit", component[0])
+	return []string{"sh", "-c", componentLogs, "sh", component[0]}
 }
 
 func newImagesLoad(o *options) *cobra.Command {

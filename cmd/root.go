@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
 
 	"slipway.dev/slipway/internal/fault"
 	"slipway.dev/slipway/providers/local"
@@ -27,7 +28,11 @@ func Main(args []string) int {
 	root.SetOut(o.Stdout)
 	root.SetErr(o.Stderr)
 	called := false // once cobra is content with arguments and flags
-	root.PersistentPreRun = func(*cobra.Command, []string) { called = true }
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		err := c.ValidateFlagGroups() // cobra does it only later
+		called = err == nil
+		return err
+	}
 	err := root.ExecuteContext(ctx)
 	switch {
 	case err == nil:
@@ -68,15 +73,9 @@ func newImagesWithLoad(o *options) *cobra.Command {
 }
 
 func exitCode(ctx context.Context, err error, w io.Writer) int {
-	var local *local.ExitError
-	var process *exec.ExitError
-	switch {
-	case errors.Is(err, errReported):
-		return 1
-	case errors.As(err, &local) && len(fault.All(err)) == 0:
-		return local.Code
-	case errors.As(err, &process) && len(fault.All(err)) == 0:
-		return process.ExitCode()
+	var theirs *exitError
+	if errors.As(err, &theirs) {
+		return theirs.code
 	}
 	interrupted := ctx.Err() != nil
 	if !interrupted || len(fault.All(err)) > 0 {
@@ -89,8 +88,26 @@ func exitCode(ctx context.Context, err error, w io.Writer) int {
 	return 1
 }
 
-// errReported marks a failure whose cause has been printed already.
-var errReported = errors.New("reported")
+// exitError is that a program which ran on the user's behalf failed, and has said why.
+type exitError struct{ code int }
+
+func (e *exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
+// onBehalf makes an exitError of what a program returned that the user asked for.
+func onBehalf(err error) error {
+	var machine *local.ExitError
+	var process *exec.ExitError
+	var remote *ssh.ExitError
+	switch {
+	case errors.As(err, &machine):
+		return &exitError{machine.Code}
+	case errors.As(err, &process):
+		return &exitError{process.ExitCode()}
+	case errors.As(err, &remote):
+		return &exitError{remote.ExitStatus()}
+	}
+	return err
+}
 
 // printError shows every fault in err with its advice, or err itself when it holds none.
 func printError(w io.Writer, err error) {

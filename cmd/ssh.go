@@ -33,7 +33,7 @@ func sshTo(ctx context.Context, o *options, c *localcluster.Cluster, m *local.Ma
 	stop := context.AfterFunc(ctx, func() { _ = client.Close() })
 	defer stop()
 	if len(command) > 0 {
-		return exitOf(s.Run(quote(command)))
+		return onBehalf(s.Run(quote(command)))
 	}
 	return shell(o, s)
 }
@@ -80,19 +80,10 @@ func shell(o *options, s *ssh.Session) error {
 	if err := s.Shell(); err != nil {
 		return fmt.Errorf("start a shell: %w", err)
 	}
-	return exitOf(s.Wait())
-}
-
-// exitOf passes the remote command's own exit code on.
-func exitOf(err error) error {
-	var remote *ssh.ExitError
-	if errors.As(err, &remote) {
-		return &local.ExitError{Args: []string{"ssh"}, Code: remote.ExitStatus()}
+	if err := s.Wait(); !errors.Is(err, io.EOF) {
+		return onBehalf(err)
 	}
-	if errors.Is(err, io.EOF) {
-		return nil
-	}
-	return err
+	return nil
 }
 
 // quote makes one line for the remote shell out of arguments, none of which it may interpret.

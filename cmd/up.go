@@ -44,7 +44,7 @@ func newUp(o *options) *cobra.Command {
 			if output == "json" {
 				return nil // the events said it all
 			}
-			_, err = fmt.Fprintf(o.Stdout, "cluster %q is up after %.1f s: Kubernetes %s, %d nodes, context %s\n", cluster.Name(),
+			_, err = fmt.Fprintf(o.Stdout, "cluster %q is up after %.1f s: Kubernetes %s, nodes: %d, context %s\n", cluster.Name(),
 				time.Since(start).Seconds(), cluster.Cluster.KubernetesVersion, len(cluster.Nodes), cluster.Context())
 			return err
 		},
@@ -69,7 +69,7 @@ func newUp(o *options) *cobra.Command {
 func prefixes(subnet, pods, services string) (a, b, c netip.Prefix, err error) {
 	var errs []error
 	parse := func(flag, text string) netip.Prefix {
-		if text == "" {
+		if text == "" && flag == "--subnet" {
 			return netip.Prefix{}
 		}
 		p, err := netip.ParsePrefix(text)

@@ -57,7 +57,7 @@ func (n *builder) renderAddons(ctx context.Context) ([]addons.Addon, error) {
 		PodCIDR: c.PodCIDR, ServiceCIDR: c.ServiceCIDR, DNSIP: c.DNSIP(), DNSDomain: c.DNSDomain,
 		APIHost: host, APIPort: port, Images: n.refs, KubernetesVersion: c.KubernetesVersion,
 		ControlPlanes: len(c.ControlPlanes), Nodes: len(c.ControlPlanes) + c.Workers,
-		UpstreamDNS: c.Egress, Typha: c.Typha, ConntrackLimits: !n.Node.Shared,
+		UpstreamDNS: c.UpstreamDNS, Typha: c.Typha, ConntrackLimits: !n.Node.Shared,
 	}, manifests)
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -30,14 +32,21 @@ func (c *Cluster) same(o Options) error {
 	k := c.Cluster
 	differs("control planes", len(k.ControlPlanes), o.ControlPlanes)
 	differs("workers", k.Workers, o.Workers)
-	differs("egress", k.Egress, o.Egress)
+	differs("egress", c.Network.Egress, o.Egress)
 	differs("pod CIDR", k.PodCIDR, o.PodCIDR)
 	differs("service CIDR", k.ServiceCIDR, o.ServiceCIDR)
 	differs("Typha", k.Typha, o.Typha)
 	if o.Subnet.IsValid() {
 		differs("subnet", c.Subnet, o.Subnet)
 	}
-	if o.Bundle == "" {
+	if o.Bundle != "" {
+		dir, err := bundleDir(c.dirs, o)
+		if err != nil {
+			return err
+		}
+		differs("bundle", c.Bundle, dir)
+	}
+	if o.Bundle == "" || o.Version != "" {
 		set, err := pins.For(o.Version)
 		if err != nil {
 			return err
@@ -47,54 +56,86 @@ func (c *Cluster) same(o Options) error {
 	return errors.Join(errs...)
 }
 
-// confirm is what a second `up` does: the cluster's machines run, and its context is in the kubeconfig.
+// confirm is what a second `up` does: the cluster's machines run, its nodes are ready, and its context is in the
+// kubeconfig.
 func (c *Cluster) confirm(ctx context.Context, o Options, report engine.Report) error {
-	if err := certs.CheckKubeconfig(o.Kubeconfig); err != nil {
+	if err := errors.Join(certs.CheckKubeconfig(o.Kubeconfig), c.forgetKeys()); err != nil {
 		return err
 	}
 	if err := c.resume(ctx, report); err != nil {
 		return err
 	}
-	admin, err := c.Kubeconfig()
-	if err != nil {
-		return err
-	}
-	return certs.MergeKubeconfig(o.Kubeconfig, c.Context(), admin)
+	return c.merge(o.Kubeconfig)
 }
 
-// resume starts the machines that do not run, after a restart of this computer all of them, and waits for their nodes.
+// resume starts the machines that do not run, after a restart of this computer all of them, and waits for all nodes.
 func (c *Cluster) resume(ctx context.Context, report engine.Report) error {
-	machines, err := c.Machines(ctx)
+	stopped, err := c.stopped(ctx)
 	if err != nil {
 		return err
 	}
 	began := time.Now().Truncate(time.Second) // the API's times have no fractions
+	since := map[string]time.Time{}
 	p := c.provider()
+	if len(stopped) > 0 {
+		if err := errors.Join(c.checkLayers(), p.EnsureNetwork(ctx, c.Network)); err != nil {
+			return err
+		}
+	}
 	g, gctx := errgroup.WithContext(ctx)
-	var started []string
-	for _, m := range machines {
-		if m.Running() {
-			continue
-		}
-		if len(started) == 0 {
-			if err := p.EnsureNetwork(ctx, c.Network); err != nil {
-				return err
-			}
-		}
-		started = append(started, m.Name())
+	for _, name := range stopped {
+		since[name] = began
 		g.Go(func() error {
-			return engine.Run(gctx, m.Name(), []engine.Step{oneStep("machine", func(ctx context.Context, _ func(string)) error {
-				_, err := p.Start(ctx, c.Name(), m.Name())
+			return engine.Run(gctx, name, []engine.Step{oneStep("machine", func(ctx context.Context, _ func(string)) error {
+				_, err := p.Start(ctx, c.Name(), name)
 				return err
 			})}, report)
 		})
 	}
-	if err := g.Wait(); err != nil || len(started) == 0 {
+	if err := g.Wait(); err != nil {
 		return err
 	}
 	return engine.Run(ctx, "", []engine.Step{oneStep("nodes-ready", func(ctx context.Context, progress func(string)) error {
-		return c.waitNodes(ctx, started, began, progress)
+		return c.waitNodes(ctx, since, progress)
 	})}, report)
+}
+
+// stopped gives the machines that do not run. That all are there is checked too.
+func (c *Cluster) stopped(ctx context.Context) ([]string, error) {
+	machines, err := c.Machines(ctx)
+	if err != nil {
+		return nil, err
+	}
+	running := map[string]bool{}
+	for _, m := range machines {
+		running[m.Name()] = m.Running()
+	}
+	var out, missing []string
+	for _, n := range c.Nodes {
+		up, there := running[n.Name]
+		switch {
+		case !there:
+			missing = append(missing, n.Name)
+		case !up:
+			out = append(out, n.Name)
+		}
+	}
+	if len(missing) > 0 {
+		return nil, fault.New("machine-missing", fmt.Sprintf("launch cluster %q", c.Name()),
+			fmt.Errorf("the machines %q are gone, with what was on them", missing), "remove the cluster with `slipway down "+c.Name()+"`")
+	}
+	return out, nil
+}
+
+// checkLayers finds out whether what the machines are made of is still in the cache.
+func (c *Cluster) checkLayers() error {
+	for _, dir := range append(slices.Clone(c.Layers), c.Bundle) {
+		if _, err := os.Stat(dir); err != nil {
+			return fault.New("machine-files-missing", fmt.Sprintf("start the machines of cluster %q", c.Name()), err,
+				"put that back, or remove the cluster with `slipway down "+c.Name()+"` and build the bundle again")
+		}
+	}
+	return nil
 }
 
 // oneStep is a step that always has something to do.
@@ -104,9 +145,9 @@ func oneStep(name string, do func(context.Context, func(string)) error) engine.S
 
 const pollNodes = 200 * time.Millisecond
 
-// waitNodes waits until each of these nodes has said since that time that it is ready. It asks instead of watching: the
-// API server itself is only just starting.
-func (c *Cluster) waitNodes(ctx context.Context, names []string, since time.Time, progress func(string)) error {
+// waitNodes waits until all nodes are ready, and those in since have said so since then. It asks instead of watching:
+// the API server itself may only just be starting.
+func (c *Cluster) waitNodes(ctx context.Context, since map[string]time.Time, progress func(string)) error {
 	client, err := c.client()
 	if err != nil {
 		return err
@@ -115,7 +156,7 @@ func (c *Cluster) waitNodes(ctx context.Context, names []string, since time.Time
 	defer tick.Stop()
 	last := ""
 	for {
-		why := notReady(ctx, client, names, since)
+		why := c.notReady(ctx, client, since)
 		if why == "" {
 			return nil
 		}
@@ -133,7 +174,7 @@ func (c *Cluster) waitNodes(ctx context.Context, names []string, since time.Time
 }
 
 // notReady says what is missing, or nothing.
-func notReady(ctx context.Context, client kubernetes.Interface, names []string, since time.Time) string {
+func (c *Cluster) notReady(ctx context.Context, client kubernetes.Interface, since map[string]time.Time) string {
 	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return err.Error()
@@ -142,12 +183,12 @@ func notReady(ctx context.Context, client kubernetes.Interface, names []string, 
 	for _, n := range nodes.Items {
 		for _, cond := range n.Status.Conditions {
 			ready[n.Name] = ready[n.Name] || cond.Type == corev1.NodeReady && cond.Status == corev1.ConditionTrue &&
-				!cond.LastHeartbeatTime.Time.Before(since)
+				!cond.LastHeartbeatTime.Time.Before(since[n.Name])
 		}
 	}
-	for _, name := range names {
-		if !ready[name] {
-			return "wait for node " + name
+	for _, n := range c.Nodes {
+		if !ready[n.Name] {
+			return "wait for node " + n.Name
 		}
 	}
 	return ""

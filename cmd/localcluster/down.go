@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-
-	"golang.org/x/sync/errgroup"
+	"slices"
+	"sync"
 
 	"slipway.dev/slipway/certs"
 	"slipway.dev/slipway/internal/fault"
@@ -29,21 +29,47 @@ func Down(ctx context.Context, d Dirs, name, kubeconfig string) error {
 		return err
 	}
 	defer unlock()
-	c := &Cluster{dirs: d}
-	c.Cluster.Name = name
+	c, err := Open(d, name)
+	if err != nil { // a damaged record does not keep anything from being removed
+		c = &Cluster{dirs: d}
+		c.Cluster.Name = name
+	} else {
+		c.Removing = true
+		if err := c.save(); err != nil {
+			return err
+		}
+	}
+	if !slices.Contains(c.Kubeconfigs, kubeconfig) {
+		c.Kubeconfigs = append(c.Kubeconfigs, kubeconfig)
+	}
+	return c.remove(ctx)
+}
+
+// remove keeps what it needs to be run again until all else is gone.
+func (c *Cluster) remove(ctx context.Context) error {
 	p := c.provider()
-	machines, err := p.List(ctx, name)
+	names, err := p.Names(c.Name())
 	if err != nil {
 		return err
 	}
-	g, gctx := errgroup.WithContext(ctx)
-	for _, m := range machines {
-		g.Go(func() error { return fault.On(m.Name(), p.Delete(gctx, name, m.Name())) })
+	failed := make([]error, len(names))
+	var wg sync.WaitGroup
+	for i, m := range names {
+		wg.Go(func() { failed[i] = fault.On(m, p.Delete(ctx, c.Name(), m)) })
 	}
-	if err := g.Wait(); err != nil {
+	wg.Wait()
+	if err := errors.Join(failed...); err != nil {
 		return err
 	}
-	return errors.Join(p.DeleteNetwork(ctx, name), certs.RemoveKubeconfig(kubeconfig, c.Context()), removeHome(d, name))
+	if err := p.DeleteNetwork(ctx, c.Name()); err != nil {
+		return err
+	}
+	for _, path := range c.Kubeconfigs {
+		if err := certs.RemoveKubeconfig(path, c.Context()); err != nil {
+			return err
+		}
+	}
+	return removeHome(c.dirs, c.Name())
 }
 
 func removeHome(d Dirs, name string) error {

@@ -82,9 +82,19 @@ func digest(path string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil))[:12], nil
 }
 
-// resolvers are this computer's name servers that a machine can reach too: none on loopback.
+// resolvers are this computer's name servers that machines can reach too: no IPv6, which they do not have, and none on
+// loopback. Where a local cache answers there, systemd-resolved keeps the real ones in a file of its own.
 func resolvers() []string {
-	f, err := os.Open("/etc/resolv.conf")
+	for _, path := range []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"} {
+		if out := nameServers(path); len(out) > 0 {
+			return out
+		}
+	}
+	return nil
+}
+
+func nameServers(path string) []string {
+	f, err := os.Open(path)
 	if err != nil {
 		return nil
 	}
@@ -96,7 +106,7 @@ func resolvers() []string {
 		if len(fields) < 2 || fields[0] != "nameserver" {
 			continue
 		}
-		if a, err := netip.ParseAddr(fields[1]); err == nil && !a.IsLoopback() {
+		if a, err := netip.ParseAddr(fields[1]); err == nil && a.Is4() && !a.IsLoopback() {
 			out = append(out, fields[1])
 		}
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 // Kubectl is the path of the kubectl that belongs to the cluster's version.
-func (c *Cluster) Kubectl() string { return filepath.Join(c.Layers[0], "usr/local/bin/kubectl") }
+func (c *Cluster) Kubectl() string { return filepath.Join(c.Programs, "usr/local/bin/kubectl") }
 
 // Imported is what `slipway node import-image` answers.
 type Imported struct {

@@ -48,10 +48,51 @@ func (o Options) validate() error {
 	if o.Wait <= 0 {
 		bad(fmt.Sprintf("use --wait %v", o.Wait), errors.New("it is not a time to wait"))
 	}
+	for what, err := range map[string]error{
+		fmt.Sprintf("use --subnet %v", o.Subnet): o.checkSubnet(), fmt.Sprintf("use --pod-cidr %v", o.PodCIDR): o.checkPods(),
+		fmt.Sprintf("use --service-cidr %v", o.ServiceCIDR): o.checkServices(),
+	} {
+		if err != nil {
+			bad(what, err)
+		}
+	}
 	if o.PodCIDR.Overlaps(o.ServiceCIDR) || overlaps(o.Subnet, o.PodCIDR) || overlaps(o.Subnet, o.ServiceCIDR) {
 		bad("use these subnets", fmt.Errorf("nodes %v, pods %v and services %v overlap", o.Subnet, o.PodCIDR, o.ServiceCIDR))
 	}
 	return errors.Join(errs...)
+}
+
+// checkSubnet wants an address for each node, besides those of the network, the bridge and broadcasts.
+func (o Options) checkSubnet() error {
+	if need := o.ControlPlanes + o.Workers + 3; o.Subnet.IsValid() && addresses(o.Subnet) < need {
+		return fmt.Errorf("it has %d addresses, %d are needed", addresses(o.Subnet), need)
+	}
+	return nil
+}
+
+// checkPods wants one of Calico's blocks for each node: https://docs.tigera.io/calico/latest/reference/resources/ippool#block-sizes
+func (o Options) checkPods() error {
+	const block = 64
+	if need := block * (o.ControlPlanes + o.Workers); addresses(o.PodCIDR) < need {
+		return fmt.Errorf("it has %d addresses, these nodes need at least %d", addresses(o.PodCIDR), need)
+	}
+	return nil
+}
+
+// checkServices wants room for the DNS service, which has the tenth address, and no more than an API server takes.
+func (o Options) checkServices() error {
+	if bits := o.ServiceCIDR.Bits(); bits < 12 || bits > 28 {
+		return errors.New("it must have between 12 and 28 bits")
+	}
+	return nil
+}
+
+// addresses is the size of a prefix, 0 for none.
+func addresses(p netip.Prefix) int {
+	if !p.IsValid() {
+		return 0
+	}
+	return 1 << (p.Addr().BitLen() - p.Bits())
 }
 
 func overlaps(a, b netip.Prefix) bool { return a.IsValid() && b.IsValid() && a.Overlaps(b) }

@@ -32,7 +32,7 @@ func BundleDir(cache, kubernetes string) string {
 
 func bundleDir(d Dirs, o Options) (string, error) {
 	if o.Bundle != "" {
-		return o.Bundle, nil
+		return filepath.Abs(o.Bundle)
 	}
 	set, err := pins.For(o.Version)
 	if err != nil {
@@ -41,15 +41,31 @@ func bundleDir(d Dirs, o Options) (string, error) {
 	return BundleDir(d.Cache, set.Kubernetes), nil
 }
 
-func newRecord(o Options, b *images.Bundle, u *images.Unpacked) Record {
+// sameVersion refuses a bundle of another version than the one that was asked for.
+func sameVersion(o Options, b *images.Bundle) error {
+	if o.Version == "" {
+		return nil
+	}
+	set, err := pins.For(o.Version)
+	if err != nil || set.Kubernetes == b.KubernetesVersion() {
+		return err
+	}
+	return fault.New("option-invalid", fmt.Sprintf("use --kubernetes-version %s with bundle %q", o.Version, b.Dir()),
+		fmt.Errorf("the bundle is of Kubernetes %s", b.KubernetesVersion()), "leave one of the two out")
+}
+
+func newRecord(o Options, b *images.Bundle, u *images.Unpacked, self string) Record {
 	gateway := o.Subnet.Masked().Addr().Next()
 	r := Record{
 		Version: recordVersion, Created: time.Now().UTC(), Subnet: o.Subnet, Bundle: b.Dir(),
-		Layers: []string{u.Files, u.Rootfs}, Store: u.Containerd,
+		Layers: []string{self, u.Files, u.Rootfs}, Programs: u.Files, Store: u.Containerd,
 		Network: local.Network{
 			Cluster: o.Name, Subnet: o.Subnet, Gateway: gateway,
 			Fenced: []netip.Prefix{o.PodCIDR, o.ServiceCIDR}, Egress: o.Egress,
 		},
+	}
+	if o.Egress {
+		r.Resolvers = resolvers()
 	}
 	address := gateway
 	for i := range o.ControlPlanes + o.Workers {
@@ -64,7 +80,7 @@ func newRecord(o Options, b *images.Bundle, u *images.Unpacked) Record {
 	r.Cluster = bootstrap.Cluster{
 		Name: o.Name, KubernetesVersion: b.KubernetesVersion(), PodCIDR: o.PodCIDR, ServiceCIDR: o.ServiceCIDR,
 		DNSDomain: "cluster.local", Endpoint: fleet.APIAddress(r.Nodes[0].Address), Workers: o.Workers,
-		Egress: o.Egress, Typha: o.Typha,
+		UpstreamDNS: len(r.Resolvers) > 0, Typha: o.Typha,
 	}
 	for _, n := range r.Nodes[:o.ControlPlanes] {
 		r.Cluster.ControlPlanes = append(r.Cluster.ControlPlanes, bootstrap.Member{Name: n.Name, Address: n.Address})
@@ -78,14 +94,14 @@ func podGateway() netip.Prefix { return netip.MustParsePrefix("169.254.1.1/32") 
 
 // machineSpec binds what is written much to plain directories: the kernel refuses an overlay whose upper
 // layer lies on another overlay, which containerd's would.
-func (c *Cluster) machineSpec(n bootstrap.Node, self string) (local.MachineSpec, error) {
+func (c *Cluster) machineSpec(n bootstrap.Node) (local.MachineSpec, error) {
 	signer, err := readSSHKey(c.SSHKeyFile())
 	if err != nil {
 		return local.MachineSpec{}, err
 	}
 	s := local.MachineSpec{
 		Cluster: c.Name(), Name: n.Name, Address: n.Address,
-		Layers: append([]string{self}, c.Layers...),
+		Layers: c.Layers,
 		Binds: []local.Bind{
 			{Source: "containerd", Target: "/var/lib/containerd"},
 			{Source: "kubelet", Target: "/var/lib/kubelet"},
@@ -95,18 +111,16 @@ func (c *Cluster) machineSpec(n bootstrap.Node, self string) (local.MachineSpec,
 		OnLink:        []netip.Prefix{c.Cluster.ServiceCIDR, podGateway()},
 		AuthorizedKey: string(ssh.MarshalAuthorizedKey(signer.PublicKey())),
 		Hosts:         map[string]netip.Addr{},
+		Resolvers:     c.Resolvers,
 	}
 	for _, other := range c.Nodes {
 		s.Hosts[other.Name] = other.Address
-	}
-	if c.Network.Egress {
-		s.Resolvers = resolvers()
 	}
 	return s, nil
 }
 
 // ownLayer gives a directory with this very program in it, to lie on top of the machines' file systems: once a
-// build, named by its inode's identity so that a new build gets a new layer.
+// build, as it is named by its content.
 func ownLayer(d Dirs) (string, error) {
 	self, err := os.Executable()
 	if err != nil {

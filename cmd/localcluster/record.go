@@ -9,9 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"time"
 
+	"github.com/google/renameio/v2"
+
 	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/certs"
 	"slipway.dev/slipway/internal/fault"
 	"slipway.dev/slipway/providers/local"
 )
@@ -27,10 +31,18 @@ type Record struct {
 	Cluster bootstrap.Cluster `json:"cluster"`
 	Nodes   []bootstrap.Node  `json:"nodes"`
 	Subnet  netip.Prefix      `json:"subnet"`
-	Bundle  string            `json:"bundle"` // directory
-	Layers  []string          `json:"layers"` // of the machines' root file systems
 	Network local.Network     `json:"network"`
-	Store   string            `json:"store"` // the unpacked containerd store that the machines' were cloned from
+
+	// Removing is set as soon as its removal began: from then on it can only be removed.
+	Removing bool `json:"removing,omitempty"`
+	// What machines are made of, so that all that are made later are like the first.
+	Bundle    string   `json:"bundle"`   // directory
+	Layers    []string `json:"layers"`   // of the root file systems, topmost first
+	Programs  string   `json:"programs"` // the layer with the bundle's programs
+	Store     string   `json:"store"`    // the unpacked containerd store that the machines' are cloned from
+	Resolvers []string `json:"resolvers,omitempty"`
+	// Kubeconfigs are the files that the cluster's context was merged into.
+	Kubeconfigs []string `json:"kubeconfigs,omitempty"`
 }
 
 const recordVersion = 1
@@ -106,6 +118,21 @@ func (c *Cluster) provider() *local.Provider {
 	return local.New(local.Config{StateDir: c.dirs.State, RunDir: c.dirs.Run, Runc: c.file("runc")})
 }
 
+// merge puts the cluster's context into a kubeconfig, and remembers that first.
+func (c *Cluster) merge(path string) error {
+	data, err := c.Kubeconfig()
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(c.Kubeconfigs, path) {
+		c.Kubeconfigs = append(c.Kubeconfigs, path)
+		if err := c.save(); err != nil {
+			return err
+		}
+	}
+	return certs.MergeKubeconfig(path, c.Context(), data)
+}
+
 func (c *Cluster) save() error {
 	return writeJSON(c.file("cluster.json"), c.Record)
 }
@@ -123,11 +150,7 @@ func writeFile(path string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("write %q: %w", path, err)
 	}
-	tmp := path + ".new"
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
-		return fmt.Errorf("write %q: %w", path, err)
-	}
-	if err := os.Rename(tmp, path); err != nil {
+	if err := renameio.WriteFile(path, data, 0o600); err != nil {
 		return fmt.Errorf("write %q: %w", path, err)
 	}
 	return nil

@@ -3,6 +3,7 @@ package localcluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -58,7 +59,8 @@ type Certificate struct {
 // SSHSigner is the key that may log in to the machines.
 func (c *Cluster) SSHSigner() (ssh.Signer, error) { return readSSHKey(c.SSHKeyFile()) }
 
-// State is "running", "stopped", "partly running", or "launching" for a launch that never ended.
+// State is "running", "stopped", "partly running", "launching" for a launch that never ended, or "removing" for a
+// removal that never did.
 func (c *Cluster) State(ctx context.Context) (string, error) {
 	machines, err := c.Machines(ctx)
 	if err != nil {
@@ -71,6 +73,8 @@ func (c *Cluster) State(ctx context.Context) (string, error) {
 		}
 	}
 	switch {
+	case c.Removing:
+		return "removing", nil
 	case !c.Ready:
 		return "launching", nil
 	case running == 0:
@@ -94,14 +98,12 @@ func (c *Cluster) Status(ctx context.Context) (*Status, error) {
 	}
 	s := &Status{Name: c.Name(), State: state, Nodes: c.nodes(nil, machines)}
 	s.ControlPlane = c.controlPlane(ctx, machines)
-	if s.Certificates, err = certificates(ctx, machines); err != nil {
-		return s, err
+	s.Certificates, err = certificates(ctx, machines)
+	if failed := c.askAPI(ctx, s, machines); failed != nil {
+		err = errors.Join(err, fault.New("api-unreachable", fmt.Sprintf("ask cluster %q", c.Name()), failed,
+			"see `slipway logs "+c.Name()+" "+c.Nodes[0].Name+" kube-apiserver`"))
 	}
-	if err := c.askAPI(ctx, s, machines); err != nil {
-		return s, fault.New("api-unreachable", fmt.Sprintf("ask cluster %q", c.Name()), err,
-			"see `slipway logs "+c.Name()+" "+c.Nodes[0].Name+" kube-apiserver`")
-	}
-	return s, nil
+	return s, err
 }
 
 func (c *Cluster) askAPI(ctx context.Context, s *Status, machines []*local.Machine) error {
@@ -179,25 +181,28 @@ func (c *Cluster) nodes(items []corev1.Node, machines []*local.Machine) []NodeSt
 	return out
 }
 
-// certificates asks each running machine, where the files are.
-func certificates(ctx context.Context, machines []*local.Machine) ([]Certificate, error) {
-	var out []Certificate
+// certificates asks each running machine, where the files are. What one does not answer, the others still do.
+func certificates(ctx context.Context, machines []*local.Machine) (out []Certificate, err error) {
 	for _, m := range machines {
 		if !m.Running() {
 			continue
 		}
-		var text strings.Builder
-		err := m.Run(ctx, local.Command{Args: []string{fleet.Program, "node", "certificates"}, Stdout: &text})
-		if err != nil {
-			return nil, fault.On(m.Name(), err)
-		}
-		var list []certs.Certificate
-		if err := json.Unmarshal([]byte(text.String()), &list); err != nil {
-			return nil, fault.On(m.Name(), err)
+		list, failed := certificatesOf(ctx, m)
+		if failed != nil {
+			err = errors.Join(err, fault.On(m.Name(), fault.New("machine-silent", "ask for the certificates", failed,
+				"see `slipway logs` of that node")))
 		}
 		for _, cert := range list {
 			out = append(out, Certificate{m.Name(), cert.Path, cert.NotAfter})
 		}
 	}
-	return out, nil
+	return out, err
+}
+
+func certificatesOf(ctx context.Context, m *local.Machine) (list []certs.Certificate, err error) {
+	var text strings.Builder
+	if err := m.Run(ctx, local.Command{Args: []string{fleet.Program, "node", "certificates"}, Stdout: &text}); err != nil {
+		return nil, err
+	}
+	return list, json.Unmarshal([]byte(text.String()), &list)
 }

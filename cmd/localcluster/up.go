@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -37,6 +38,9 @@ func Up(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster,
 	switch {
 	case errors.As(err, &f) && f.ID == "cluster-unknown":
 		c, err = begin(ctx, d, o, report)
+	case err == nil && c.Removing:
+		err = fault.New("cluster-removing", fmt.Sprintf("launch cluster %q", o.Name), errors.New("its removal has begun"),
+			"finish that with `slipway down "+o.Name+"`")
 	case err == nil:
 		err = c.same(o)
 	}
@@ -75,11 +79,15 @@ func begin(ctx context.Context, d Dirs, o Options, report engine.Report) (*Clust
 	c := &Cluster{dirs: d}
 	p := local.New(local.Config{StateDir: d.State, RunDir: d.Run, Runc: runcOf(u)})
 	if !o.Subnet.IsValid() {
-		if o.Subnet, err = p.FreeSubnet(ctx, poolPrefix(), subnetBits); err != nil {
+		if o.Subnet, err = p.FreeSubnet(ctx, poolPrefix(), subnetBits, o.PodCIDR, o.ServiceCIDR); err != nil {
 			return nil, err
 		}
 	}
-	c.Record = newRecord(o, b, u)
+	self, err := ownLayer(d)
+	if err != nil {
+		return nil, err
+	}
+	c.Record = newRecord(o, b, u, self)
 	if err := p.CheckNetwork(ctx, c.Network); err != nil {
 		return nil, err
 	}
@@ -109,6 +117,9 @@ func prepare(ctx context.Context, d Dirs, o Options, report engine.Report) (*ima
 	if verr == nil {
 		b, verr = images.Open(dir)
 	}
+	if verr == nil {
+		verr = sameVersion(o, b)
+	}
 	if err := errors.Join(p.Check(ctx), certs.CheckKubeconfig(o.Kubeconfig), verr, checkSpace(d.State)); err != nil {
 		return nil, nil, err
 	}
@@ -128,28 +139,32 @@ func (c *Cluster) bringUp(ctx context.Context, o Options, report engine.Report) 
 	if err != nil {
 		return err
 	}
-	self, err := ownLayer(c.dirs)
-	if err != nil {
-		return err
-	}
 	p := c.provider()
 	if err := p.EnsureNetwork(ctx, c.Network); err != nil {
 		return err
 	}
 	ready := func(ctx context.Context, s *bootstrap.NodeSpec) (*fleet.Host, error) {
-		return c.machine(ctx, p, s, self, report)
+		return c.machine(ctx, p, s, report)
 	}
 	if err := fleet.Converge(ctx, plan.Specs, ready, report); err != nil {
 		return err
 	}
-	if err := certs.MergeKubeconfig(o.Kubeconfig, c.Context(), plan.Kubeconfig); err != nil {
+	if err := c.merge(o.Kubeconfig); err != nil {
 		return err
 	}
 	c.Ready = true
 	if err := c.save(); err != nil {
 		return err
 	}
-	return os.Remove(c.file("plan.json")) // the control planes have the keys of the authorities now
+	return c.forgetKeys()
+}
+
+// forgetKeys removes the plan of a cluster that is up: its control planes have the keys of the authorities.
+func (c *Cluster) forgetKeys() error {
+	if err := os.Remove(c.file("plan.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the plan of cluster %q: %w", c.Name(), err)
+	}
+	return nil
 }
 
 func (c *Cluster) plan() (*fleet.Plan, error) {
@@ -165,9 +180,7 @@ func (c *Cluster) plan() (*fleet.Plan, error) {
 }
 
 // machine makes one machine and gives the way to it, as a step of its own in the events.
-func (c *Cluster) machine(
-	ctx context.Context, p *local.Provider, s *bootstrap.NodeSpec, self string, report engine.Report,
-) (*fleet.Host, error) {
+func (c *Cluster) machine(ctx context.Context, p *local.Provider, s *bootstrap.NodeSpec, report engine.Report) (*fleet.Host, error) {
 	var m *local.Machine
 	err := engine.Run(ctx, s.Node.Name, []engine.Step{
 		oneStep("machine", func(ctx context.Context, _ func(string)) error {
@@ -175,7 +188,7 @@ func (c *Cluster) machine(
 			if err := (&images.Unpacked{Containerd: c.Store}).CloneContainerd(store); err != nil {
 				return err
 			}
-			spec, err := c.machineSpec(s.Node, self)
+			spec, err := c.machineSpec(s.Node)
 			if err != nil {
 				return err
 			}

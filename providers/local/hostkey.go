@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/google/renameio/v2"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -19,7 +20,7 @@ func ensureHostKey(h home) (hostKey, error) {
 	private, err := os.ReadFile(h.key())
 	if errors.Is(err, fs.ErrNotExist) {
 		if private, err = newHostKey(); err == nil {
-			err = replaceFile(h.key(), private)
+			err = renameio.WriteFile(h.key(), private, 0o600)
 		}
 	}
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/google/renameio/v2"
 )
 
 // stateVersion is the version of the files below; a change that old readers would
@@ -79,6 +81,10 @@ func (p *Provider) clusters() ([]string, error) {
 	return subdirectories(filepath.Join(p.cfg.StateDir, "clusters"))
 }
 
+// Names gives the machines of a cluster by their directories, without a look into them: what is damaged can still be
+// deleted.
+func (p *Provider) Names(cluster string) ([]string, error) { return p.machineNames(cluster) }
+
 // machineNames also gives machines of which only a directory is left, so they can be deleted.
 func (p *Provider) machineNames(cluster string) ([]string, error) {
 	return subdirectories(p.machinesHome(cluster))
@@ -115,7 +121,7 @@ func readState(path string, into any, version *int) (bool, error) {
 	return true, nil
 }
 
-// writeState replaces a file in one step, so a reader or a crash sees the old or the new one.
+// writeState replaces a file in one step, so a reader, a crash or a power cut leaves the old or the new one.
 func writeState(path string, v any) error {
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
@@ -124,23 +130,8 @@ func writeState(path string, v any) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("write state: %w", err)
 	}
-	if err := replaceFile(path, append(data, '\n')); err != nil {
+	if err := renameio.WriteFile(path, append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("write state %q: %w", path, err)
 	}
 	return nil
-}
-
-func replaceFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
-	return err
 }

@@ -58,7 +58,7 @@ func inUse(cluster string, want netip.Prefix, c claim) error {
 }
 
 // FreeSubnet gives the first subnet of the pool that no route, address or other cluster uses.
-func (p *Provider) FreeSubnet(_ context.Context, pool netip.Prefix, bits int) (netip.Prefix, error) {
+func (p *Provider) FreeSubnet(_ context.Context, pool netip.Prefix, bits int, avoid ...netip.Prefix) (netip.Prefix, error) {
 	used, err := hostClaims("")
 	if err != nil {
 		return netip.Prefix{}, err
@@ -71,6 +71,9 @@ func (p *Provider) FreeSubnet(_ context.Context, pool netip.Prefix, bits int) (n
 		for _, prefix := range append([]netip.Prefix{s.Network.Subnet}, s.Network.Fenced...) {
 			used = append(used, claim{prefix, s.Network.Cluster})
 		}
+	}
+	for _, prefix := range avoid {
+		used = append(used, claim{prefix, "the new cluster"})
 	}
 	for s := netip.PrefixFrom(pool.Masked().Addr(), bits); pool.Contains(s.Addr()); s = nextPrefix(s) {
 		if overlapping(s, used) == nil {
