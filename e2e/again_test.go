@@ -77,8 +77,18 @@ func TestInterrupted(t *testing.T) {
 	slipway(t, "down", "cut")
 	before.compare(t, takeInventory(t))
 	interruptAfter(t, "static-pods", "up", "--name", "cut", "--egress=false", "-o", "json")
-	slipway(t, "down", "cut")
+	checkDownAgain(t, "cut")
 	before.compare(t, takeInventory(t))
+}
+
+// checkDownAgain lets a removal fail at its end; the same command then completes it, and nothing else is done meanwhile.
+func checkDownAgain(t *testing.T, name string) {
+	t.Helper()
+	broken := invocation{args: []string{"down", name}}
+	withKubeconfig("{ not: [yaml")(t, &broken)
+	refusal{id: "kubeconfig-unreadable"}.check(t, broken.run(t))
+	refusal{id: "cluster-removing"}.check(t, invocation{args: []string{"up", "--name", name, "--egress=false"}}.run(t))
+	slipway(t, "down", name)
 }
 
 // interruptAfter runs a launch and sends it ^C as soon as that step has ended.
