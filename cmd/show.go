@@ -1,42 +1,122 @@
 package cmd
 
 import (
+	"cmp"
 	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
 	"sync"
+	"time"
+
+	"golang.org/x/term"
 
 	"slipway.dev/slipway/bootstrap/engine"
 )
 
 // showEvents gives what shows events while a cluster comes up, and what to call when it has: JSON lines on stdout for
-// programs, plain lines on stderr for people.
+// programs, a live table on a terminal, plain lines in a log.
 func showEvents(o *options, output outputFormat) (engine.Report, func()) {
 	if output == "json" {
 		return jsonEvents(o), func() {}
 	}
-	var mu sync.Mutex
-	return func(e engine.Event) {
-		mu.Lock()
-		defer mu.Unlock()
-		if line := eventLine(e); line != "" {
-			fmt.Fprintln(o.Stderr, line)
-		}
-	}, func() {}
+	if f, ok := o.Stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return liveTable(o)
+	}
+	return plainLines(o.Stderr, quietFor)
 }
 
-// eventLine says what ended and what is waited for; a start or a step with nothing to do is no news.
-func eventLine(e engine.Event) string {
-	host := e.Host
-	if host == "" {
-		host = "-"
+// running holds the last event of each step that has not ended.
+type running struct {
+	mu    sync.Mutex
+	steps map[[2]string]engine.Event // by host and step
+}
+
+func (r *running) note(e engine.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := [2]string{e.Host, e.Step}
+	if e.State != engine.Started && e.State != engine.Waiting {
+		delete(r.steps, key)
+		return
 	}
+	if r.steps == nil {
+		r.steps = map[[2]string]engine.Event{}
+	}
+	r.steps[key] = e
+}
+
+func (r *running) onHost(host string) []engine.Event {
+	return r.list(func(e engine.Event) bool { return e.Host == host })
+}
+
+// list gives those that match, the oldest first.
+func (r *running) list(match func(engine.Event) bool) []engine.Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []engine.Event
+	for _, e := range r.steps {
+		if match(e) {
+			out = append(out, e)
+		}
+	}
+	slices.SortFunc(out, func(a, b engine.Event) int {
+		return cmp.Or(a.Start.Compare(b.Start), strings.Compare(a.Host+" "+a.Step, b.Host+" "+b.Step))
+	})
+	return out
+}
+
+// quietFor is how long a step may run before a log says what it waits for, and how often that is said.
+const quietFor = 10 * time.Second
+
+// plainLines prints what ended, and now and then what is still waited for.
+func plainLines(w io.Writer, quiet time.Duration) (engine.Report, func()) {
+	var r running
+	var mu sync.Mutex
+	say := func(line string) {
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Fprintln(w, line)
+	}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(quiet)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				for _, e := range r.list(func(e engine.Event) bool { return time.Since(e.Start) >= quiet }) {
+					say(fmt.Sprintf("%s still after %.0f s: %s", label(e), time.Since(e.Start).Seconds(), cmp.Or(e.Message, "at work")))
+				}
+			}
+		}
+	}()
+	report := func(e engine.Event) {
+		r.note(e)
+		if line := eventLine(e); line != "" {
+			say(line)
+		}
+	}
+	return report, func() {
+		close(stop)
+		<-stopped
+	}
+}
+
+func label(e engine.Event) string { return fmt.Sprintf("%-16s %-18s", cmp.Or(e.Host, "-"), e.Step) }
+
+// eventLine says what ended; a start, a wait or a step with nothing to do is no news.
+func eventLine(e engine.Event) string {
 	switch e.State {
 	case engine.Done:
-		return fmt.Sprintf("%-16s %-20s done in %.2f s", host, e.Step, e.Seconds)
+		return fmt.Sprintf("%s done in %.2f s", label(e), e.Seconds)
 	case engine.Failed:
-		return fmt.Sprintf("%-16s %-20s failed after %.2f s", host, e.Step, e.Seconds)
-	case engine.Waiting:
-		return fmt.Sprintf("%-16s %-20s %s", host, e.Step, e.Message)
-	case engine.Started, engine.Unchanged, engine.Stopped:
+		return fmt.Sprintf("%s failed after %.2f s", label(e), e.Seconds)
+	case engine.Started, engine.Waiting, engine.Unchanged, engine.Stopped:
 	}
 	return ""
 }

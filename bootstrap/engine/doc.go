@@ -3,7 +3,7 @@
 //
 // A [Step] is a value with the names of the steps it needs; [Run] runs the steps as a graph,
 // those that do not need each other at the same time. The [Journal] holds the state before
-// each change, and [Host] is the one way to change files, kernel settings and units, because
-// it writes the journal first. Not in it: what a node consists of (package node) and how events
+// each change, and [Host] is the way to change files, kernel settings and units, because
+// it writes the journal first. (Programs from the bundle come by images.Extract, which leaves a stamp of what it put where.) Not in it: what a node consists of (package node) and how events
 // are shown (package cmd).
 package engine

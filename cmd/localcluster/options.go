@@ -48,12 +48,17 @@ func (o Options) validate() error {
 	if o.Wait <= 0 {
 		bad(fmt.Sprintf("use --wait %v", o.Wait), errors.New("it is not a time to wait"))
 	}
-	for what, err := range map[string]error{
-		fmt.Sprintf("use --subnet %v", o.Subnet): o.checkSubnet(), fmt.Sprintf("use --pod-cidr %v", o.PodCIDR): o.checkPods(),
-		fmt.Sprintf("use --service-cidr %v", o.ServiceCIDR): o.checkServices(),
+	for _, r := range []struct {
+		flag  string
+		value netip.Prefix
+		err   error
+	}{
+		{"--subnet", o.Subnet, o.checkSubnet()},
+		{"--pod-cidr", o.PodCIDR, o.checkPods()},
+		{"--service-cidr", o.ServiceCIDR, o.checkServices()},
 	} {
-		if err != nil {
-			bad(what, err)
+		if r.err != nil {
+			bad(fmt.Sprintf("use %s %v", r.flag, r.value), r.err)
 		}
 	}
 	if o.PodCIDR.Overlaps(o.ServiceCIDR) || overlaps(o.Subnet, o.PodCIDR) || overlaps(o.Subnet, o.ServiceCIDR) {
