@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+
+	"slipway.dev/slipway/internal/testenv"
 )
 
 // startAPIServer runs a real etcd and a real API server out of the bundle on loopback, and stops them
@@ -63,13 +65,10 @@ func launchAPIServer(t *testing.T) (*rest.Config, string) {
 // programsOf unpacks images and gives the directory that their programs lie in.
 func programsOf(t *testing.T, components ...string) string {
 	t.Helper()
-	b, err := findBundle()
-	if err != nil {
-		skipUnlessRequired(t, "needs a bundle: %v", err)
-	}
+	b := testenv.NeedBundle(t)
 	dir := t.TempDir()
 	for _, component := range components {
-		if err := b.extract(component, dir); err != nil {
+		if err := b.Extract(component, dir); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"slipway.dev/slipway/addons"
+	"slipway.dev/slipway/internal/testenv"
 )
 
 // The modules that the bundle takes its manifests from; used where no bundle has been built yet.
@@ -37,7 +38,7 @@ func manifests(t *testing.T) addons.Manifests {
 	t.Helper()
 	s := upstream()
 	if s.err != nil {
-		skipUnlessRequired(t, "needs a bundle or the pinned modules: %v", s.err)
+		testenv.Lacks(t, "needs a bundle or the pinned modules: %v", s.err)
 	}
 	out := addons.Manifests{}
 	for component, files := range s.manifests {
@@ -50,7 +51,7 @@ func manifests(t *testing.T) addons.Manifests {
 }
 
 func manifestsOfBundle() (addons.Manifests, error) {
-	b, err := findBundle()
+	b, err := testenv.FindBundle()
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +66,7 @@ func manifestsOfBundle() (addons.Manifests, error) {
 		if err := os.Mkdir(tree, 0o755); err != nil {
 			return nil, err
 		}
-		if err := b.extract(component, tree); err != nil {
+		if err := b.Extract(component, tree); err != nil {
 			return nil, err
 		}
 		if out[component], err = files(tree, ""); err != nil {

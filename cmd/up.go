@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"slipway.dev/slipway/certs"
 	"slipway.dev/slipway/cmd/localcluster"
 	"slipway.dev/slipway/internal/fault"
 )
@@ -25,7 +26,7 @@ func newUp(o *options) *cobra.Command {
 		Short: "Launch a cluster on this computer",
 		Long: "Makes machines on this computer (containers with systemd, on a bridge of their own), launches a cluster on them and\n" +
 			"merges its kubeconfig into $KUBECONFIG or ~/.kube/config as context slipway-NAME. Needs root. Running it again\n" +
-			"completes a launch that was interrupted, and changes nothing on a cluster that is up.",
+			"completes a launch that was interrupted, starts machines that were stopped, and changes nothing on a cluster that is up.",
 		Example: "  slipway up\n  slipway up --name ci --workers 2 --egress=false -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -57,6 +58,7 @@ func newUp(o *options) *cobra.Command {
 	f.StringVar(&u.Bundle, "bundle", "", "directory of the bundle (default: the built one of that version)")
 	f.BoolVar(&u.Egress, "egress", true, "let the cluster reach beyond this computer")
 	f.DurationVar(&u.Wait, "wait", 2*time.Minute, "how long to wait until everything is ready")
+	f.StringVar((*string)(&u.Keys), "key-algorithm", string(certs.ECDSA), "of all keys and certificates: ecdsa (P-256) or rsa (2048 bits)")
 	f.BoolVar(&u.Typha, "typha", false, "put Calico's Typha between the nodes and the API server")
 	f.StringVar(&subnet, "subnet", "", "subnet of the machines, for example 10.89.7.0/24 (default: the first free one)")
 	f.StringVar(&pods, "pod-cidr", localcluster.DefaultPodCIDR, "addresses of pods")

@@ -9,15 +9,16 @@ import (
 	"time"
 )
 
-// TestOlderVersions launches the other supported minors with one node, which takes workloads.
+// TestOlderVersions launches the other supported minors with one node, which takes workloads, and each with an option
+// that is off by default.
 func TestOlderVersions(t *testing.T) {
 	need(t)
-	for _, minor := range []string{"1.35", "1.36"} {
+	for minor, option := range map[string]string{"1.35": "--key-algorithm=rsa", "1.36": "--typha"} {
 		t.Run(minor, func(t *testing.T) {
 			writeForeign(t)
 			buildBundle(t, minor)
 			before := takeInventory(t)
-			c := launch(t, "a", "--kubernetes-version", minor, "-o", "json")
+			c := launch(t, "a", "--kubernetes-version", minor, option, "-o", "json")
 			checkEvents(t, c.printed)
 			checkNodes(t, 1, "v"+minor+".")
 			eventually(t, "kube-system pods Ready", readyLimit, func() error { return systemPodsReady(t) })

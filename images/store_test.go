@@ -1,11 +1,9 @@
 package images_test
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +12,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 
 	"slipway.dev/slipway/images"
+	"slipway.dev/slipway/internal/testenv"
 )
 
 const metadata = "io.containerd.metadata.v1.bolt/meta.db"
@@ -37,29 +36,13 @@ func TestStore(t *testing.T) {
 func realBundle(t *testing.T) *images.Bundle {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		cannotRun(t, "needs root")
+		testenv.Lacks(t, "needs root")
 	}
-	cache := os.Getenv("SLIPWAY_CACHE")
-	if cache == "" {
-		cache = "/var/cache/slipway"
-	}
-	dir := filepath.Join(cache, "bundles", "v1.37.1-"+runtime.GOARCH)
-	if _, err := os.Stat(filepath.Join(dir, "index.json")); err != nil {
-		cannotRun(t, fmt.Sprintf("needs the bundle in %q: `slipway images build`", dir))
-	}
-	b, err := images.Open(dir)
+	b, err := images.Open(string(testenv.NeedBundle(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
-}
-
-func cannotRun(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("SLIPWAY_E2E") == "required" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
 }
 
 func checkUnpacked(t *testing.T, b *images.Bundle, u *images.Unpacked) {

@@ -3,9 +3,7 @@ package node
 import (
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 	"time"
 
@@ -15,6 +13,7 @@ import (
 	"slipway.dev/slipway/certs"
 	"slipway.dev/slipway/images"
 	"slipway.dev/slipway/images/pins"
+	"slipway.dev/slipway/internal/testenv"
 )
 
 // testSpecs are those of three control planes and two workers.
@@ -52,23 +51,11 @@ func testBuilder(t *testing.T, s *bootstrap.NodeSpec) *builder {
 
 func realBundle(t *testing.T) *images.Bundle {
 	t.Helper()
-	cache := os.Getenv("SLIPWAY_CACHE")
-	if cache == "" {
-		cache = "/var/cache/slipway"
-	}
-	set, err := pins.For("")
+	b, err := images.Open(string(testenv.NeedBundle(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := images.Open(filepath.Join(cache, "bundles", set.Kubernetes+"-"+runtime.GOARCH))
-	if err == nil {
-		return b
-	}
-	if os.Getenv("SLIPWAY_E2E") == "required" {
-		t.Fatal(err)
-	}
-	t.Skip(err)
-	return nil
+	return b
 }
 
 func testHost(t *testing.T) *engine.Host {

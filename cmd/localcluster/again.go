@@ -36,6 +36,7 @@ func (c *Cluster) same(o Options) error {
 	differs("pod CIDR", k.PodCIDR, o.PodCIDR)
 	differs("service CIDR", k.ServiceCIDR, o.ServiceCIDR)
 	differs("Typha", k.Typha, o.Typha)
+	differs("keys", c.Keys, o.Keys)
 	if o.Subnet.IsValid() {
 		differs("subnet", c.Subnet, o.Subnet)
 	}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"slipway.dev/slipway/certs"
 	"slipway.dev/slipway/internal/fault"
 )
 
@@ -19,6 +20,7 @@ type Options struct {
 	Subnet                 netip.Prefix // of the machines; zero: the first free one
 	PodCIDR, ServiceCIDR   netip.Prefix
 	Typha                  bool
+	Keys                   certs.Algorithm
 	Wait                   time.Duration
 	Kubeconfig             string // the file that the cluster's context is merged into
 }
@@ -45,26 +47,39 @@ func (o Options) validate() error {
 	if o.Workers < 0 || o.ControlPlanes+o.Workers > maxNodes {
 		bad(fmt.Sprintf("use --workers %d", o.Workers), fmt.Errorf("a local cluster has at most %d nodes", maxNodes))
 	}
+	if o.Keys != certs.ECDSA && o.Keys != certs.RSA {
+		bad(fmt.Sprintf("use --key-algorithm %q", o.Keys), fmt.Errorf("it is %q or %q", certs.ECDSA, certs.RSA))
+	}
 	if o.Wait <= 0 {
 		bad(fmt.Sprintf("use --wait %v", o.Wait), errors.New("it is not a time to wait"))
 	}
-	for _, r := range []struct {
-		flag  string
-		value netip.Prefix
-		err   error
-	}{
-		{"--subnet", o.Subnet, o.checkSubnet()},
-		{"--pod-cidr", o.PodCIDR, o.checkPods()},
-		{"--service-cidr", o.ServiceCIDR, o.checkServices()},
-	} {
+	for _, r := range o.checkRanges() {
 		if r.err != nil {
 			bad(fmt.Sprintf("use %s %v", r.flag, r.value), r.err)
 		}
 	}
-	if o.PodCIDR.Overlaps(o.ServiceCIDR) || overlaps(o.Subnet, o.PodCIDR) || overlaps(o.Subnet, o.ServiceCIDR) {
-		bad("use these subnets", fmt.Errorf("nodes %v, pods %v and services %v overlap", o.Subnet, o.PodCIDR, o.ServiceCIDR))
-	}
 	return errors.Join(errs...)
+}
+
+type rangeCheck struct {
+	flag  string
+	value netip.Prefix
+	err   error
+}
+
+func (o Options) checkRanges() []rangeCheck {
+	out := []rangeCheck{
+		{"--subnet", o.Subnet, o.checkSubnet()},
+		{"--pod-cidr", o.PodCIDR, o.checkPods()},
+		{"--service-cidr", o.ServiceCIDR, o.checkServices()},
+	}
+	if o.PodCIDR.Overlaps(o.ServiceCIDR) || overlaps(o.Subnet, o.PodCIDR) {
+		out = append(out, rangeCheck{"--pod-cidr", o.PodCIDR, fmt.Errorf("it overlaps nodes %v or services %v", o.Subnet, o.ServiceCIDR)})
+	}
+	if overlaps(o.Subnet, o.ServiceCIDR) {
+		out = append(out, rangeCheck{"--service-cidr", o.ServiceCIDR, fmt.Errorf("it overlaps nodes %v", o.Subnet)})
+	}
+	return out
 }
 
 // checkSubnet wants an address for each node, besides those of the network, the bridge and broadcasts.

@@ -10,13 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"slipway.dev/slipway/certs"
 	"slipway.dev/slipway/images"
 	"slipway.dev/slipway/internal/fault"
 )
 
 func goodOptions() Options {
 	return Options{
-		Name: "a", ControlPlanes: 1, Wait: time.Minute,
+		Name: "a", ControlPlanes: 1, Wait: time.Minute, Keys: certs.ECDSA,
 		PodCIDR: netip.MustParsePrefix(DefaultPodCIDR), ServiceCIDR: netip.MustParsePrefix(DefaultServiceCIDR),
 	}
 }
@@ -38,6 +39,7 @@ func TestValidate(t *testing.T) {
 		{"negative workers", func(o *Options) { o.Workers = -1 }, []string{"option-invalid"}},
 		{"too many nodes", func(o *Options) { o.Workers = 100 }, []string{"option-invalid"}},
 		{"no time", func(o *Options) { o.Wait = 0 }, []string{"option-invalid"}},
+		{"unknown keys", func(o *Options) { o.Keys = "dsa" }, []string{"option-invalid"}},
 		{"pods and services overlap", func(o *Options) { o.ServiceCIDR = netip.MustParsePrefix("10.244.3.0/24") }, []string{"option-invalid"}},
 		{"nodes and pods overlap", func(o *Options) { o.Subnet = netip.MustParsePrefix("10.244.3.0/24") }, []string{"option-invalid"}},
 		{"few services", func(o *Options) { o.ServiceCIDR = netip.MustParsePrefix("10.96.0.0/29") }, []string{"option-invalid"}},

@@ -57,7 +57,7 @@ func sameVersion(o Options, b *images.Bundle) error {
 func newRecord(o Options, b *images.Bundle, u *images.Unpacked, self string) Record {
 	gateway := o.Subnet.Masked().Addr().Next()
 	r := Record{
-		Version: recordVersion, Created: time.Now().UTC(), Subnet: o.Subnet, Bundle: b.Dir(),
+		Version: recordVersion, Created: time.Now().UTC(), Subnet: o.Subnet, Keys: o.Keys, Bundle: b.Dir(),
 		Layers: []string{self, u.Files, u.Rootfs}, Programs: u.Files, Store: u.Containerd,
 		Network: local.Network{
 			Cluster: o.Name, Subnet: o.Subnet, Gateway: gateway,

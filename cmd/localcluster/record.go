@@ -32,6 +32,7 @@ type Record struct {
 	Nodes   []bootstrap.Node  `json:"nodes"`
 	Subnet  netip.Prefix      `json:"subnet"`
 	Network local.Network     `json:"network"`
+	Keys    certs.Algorithm   `json:"keys"`
 
 	// Removing is set as soon as its removal began: from then on it can only be removed.
 	Removing bool `json:"removing,omitempty"`

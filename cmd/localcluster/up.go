@@ -91,7 +91,7 @@ func begin(ctx context.Context, d Dirs, o Options, report engine.Report) (*Clust
 	if err := p.CheckNetwork(ctx, c.Network); err != nil {
 		return nil, err
 	}
-	plan, err := fleet.NewPlan(c.Cluster, c.Nodes, certs.ECDSA, bundleTarget, time.Now())
+	plan, err := fleet.NewPlan(c.Cluster, c.Nodes, c.Keys, bundleTarget, time.Now())
 	if err != nil {
 		return nil, err
 	}

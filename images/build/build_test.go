@@ -16,6 +16,7 @@ import (
 
 	"slipway.dev/slipway/images/build"
 	"slipway.dev/slipway/internal/fault"
+	"slipway.dev/slipway/internal/testenv"
 )
 
 // subset is one artifact of compiled programs and one image, the quickest of each.
@@ -28,10 +29,7 @@ func needTools(t *testing.T) {
 		if _, err := exec.LookPath(tool); err == nil {
 			continue
 		}
-		if os.Getenv("SLIPWAY_E2E") == "required" {
-			t.Fatalf("needs %s", tool)
-		}
-		t.Skipf("needs %s", tool)
+		testenv.Lacks(t, "needs %s", tool)
 	}
 }
 
