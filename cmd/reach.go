@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,22 +16,42 @@ import (
 	"slipway.dev/slipway/providers/local"
 )
 
+// onCluster opens the cluster that the first argument names; run gets the others.
+func onCluster(o *options, run func(context.Context, *localcluster.Cluster, []string) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		cluster, err := localcluster.Open(o.dirs(), args[0])
+		if err != nil {
+			return err
+		}
+		return run(c.Context(), cluster, args[1:])
+	}
+}
+
+// onMachine finds the running machine that the second argument names, too.
+func onMachine(
+	o *options, run func(context.Context, *localcluster.Cluster, *local.Machine, []string) error,
+) func(*cobra.Command, []string) error {
+	return onCluster(o, func(ctx context.Context, cluster *localcluster.Cluster, args []string) error {
+		m, err := cluster.Machine(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		return run(ctx, cluster, m, args[1:])
+	})
+}
+
 func newKubeconfig(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use: "kubeconfig NAME", Short: "Print the administrator's kubeconfig of a cluster", Args: cobra.ExactArgs(1),
 		Example: "  slipway kubeconfig dev > dev.conf",
-		RunE: func(_ *cobra.Command, args []string) error {
-			cluster, err := localcluster.Open(o.dirs(), args[0])
-			if err != nil {
-				return err
-			}
+		RunE: onCluster(o, func(_ context.Context, cluster *localcluster.Cluster, _ []string) error {
 			data, err := cluster.Kubeconfig()
 			if err != nil {
 				return err
 			}
 			_, err = o.Stdout.Write(data)
 			return err
-		},
+		}),
 	}
 }
 
@@ -38,17 +59,13 @@ func newKubectl(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use: "kubectl NAME -- ARGS...", Short: "Run the cluster's own kubectl on it", Args: cobra.MinimumNArgs(1),
 		Example: "  slipway kubectl dev -- get nodes -o wide",
-		RunE: func(c *cobra.Command, args []string) error {
-			cluster, err := localcluster.Open(o.dirs(), args[0])
-			if err != nil {
-				return err
-			}
-			k := exec.CommandContext(c.Context(), cluster.Kubectl(), args[1:]...) //nolint:gosec // the bundle's own, on the user's behalf
+		RunE: onCluster(o, func(ctx context.Context, cluster *localcluster.Cluster, args []string) error {
+			k := exec.CommandContext(ctx, cluster.Kubectl(), args...) //nolint:gosec // the bundle's own, on the user's behalf
 			k.Stdin, k.Stdout, k.Stderr = o.Stdin, o.Stdout, o.Stderr
 			k.Env = append(os.Environ(), "KUBECONFIG="+cluster.KubeconfigFile())
 			k.Cancel = func() error { return k.Process.Signal(os.Interrupt) }
 			return onBehalf(k.Run())
-		},
+		}),
 	}
 }
 
@@ -56,17 +73,9 @@ func newSSH(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use: "ssh NAME NODE [-- COMMAND...]", Short: "Log in to a machine, or run a command there", Args: cobra.MinimumNArgs(2),
 		Example: "  slipway ssh dev dev-cp-1\n  slipway ssh dev dev-cp-1 -- systemctl status kubelet",
-		RunE: func(c *cobra.Command, args []string) error {
-			cluster, err := localcluster.Open(o.dirs(), args[0])
-			if err != nil {
-				return err
-			}
-			m, err := cluster.Machine(c.Context(), args[1])
-			if err != nil {
-				return err
-			}
-			return sshTo(c.Context(), o, cluster, m, args[2:])
-		},
+		RunE: onMachine(o, func(ctx context.Context, cluster *localcluster.Cluster, m *local.Machine, args []string) error {
+			return sshTo(ctx, o, cluster, m, args)
+		}),
 	}
 }
 
@@ -76,17 +85,9 @@ func newLogs(o *options) *cobra.Command {
 		Long: "Without COMPONENT, the machine's whole journal. COMPONENT is kubelet, containerd or another systemd unit, or a\n" +
 			"container of the control plane: etcd, kube-apiserver, kube-controller-manager, kube-scheduler.",
 		Example: "  slipway logs dev dev-cp-1 kubelet", Args: cobra.RangeArgs(2, 3),
-		RunE: func(c *cobra.Command, args []string) error {
-			cluster, err := localcluster.Open(o.dirs(), args[0])
-			if err != nil {
-				return err
-			}
-			m, err := cluster.Machine(c.Context(), args[1])
-			if err != nil {
-				return err
-			}
-			return onBehalf(m.Run(c.Context(), local.Command{Args: logCommand(args[2:]), Stdout: o.Stdout, Stderr: o.Stderr}))
-		},
+		RunE: onMachine(o, func(ctx context.Context, _ *localcluster.Cluster, m *local.Machine, args []string) error {
+			return onBehalf(m.Run(ctx, local.Command{Args: logCommand(args), Stdout: o.Stdout, Stderr: o.Stderr}))
+		}),
 	}
 }
 
@@ -112,14 +113,10 @@ func newImagesLoad(o *options) *cobra.Command {
 		Use: "load NAME FILE...", Short: "Load images of your own into all nodes of a cluster",
 		Long:    "Each FILE is an archive by `docker save` or in OCI format, compressed or not, or the directory of an OCI layout.",
 		Example: "  slipway images load dev app.tar", Args: cobra.MinimumNArgs(2),
-		RunE: func(c *cobra.Command, args []string) error {
-			cluster, err := localcluster.Open(o.dirs(), args[0])
-			if err != nil {
-				return err
-			}
+		RunE: onCluster(o, func(ctx context.Context, cluster *localcluster.Cluster, files []string) error {
 			var errs []error
-			for _, file := range args[1:] {
-				names, err := cluster.LoadImage(c.Context(), func() (io.ReadCloser, error) { return images.ArchiveOf(file) })
+			for _, file := range files {
+				names, err := cluster.LoadImage(ctx, func() (io.ReadCloser, error) { return images.ArchiveOf(file) })
 				if err != nil {
 					errs = append(errs, fmt.Errorf("load %q: %w", filepath.Base(file), err))
 					continue
@@ -129,6 +126,6 @@ func newImagesLoad(o *options) *cobra.Command {
 				}
 			}
 			return errors.Join(errs...)
-		},
+		}),
 	}
 }

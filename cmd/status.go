@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,12 +19,8 @@ func newStatus(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use: "status NAME", Short: "Show a cluster's nodes, control plane, addons and certificates", Args: cobra.ExactArgs(1),
 		Example: "  slipway status dev",
-		RunE: func(c *cobra.Command, args []string) error {
-			cluster, err := localcluster.Open(o.dirs(), args[0])
-			if err != nil {
-				return err
-			}
-			s, err := cluster.Status(c.Context())
+		RunE: onCluster(o, func(ctx context.Context, cluster *localcluster.Cluster, _ []string) error {
+			s, err := cluster.Status(ctx)
 			if s == nil {
 				return err
 			}
@@ -31,7 +28,7 @@ func newStatus(o *options) *cobra.Command {
 				return errors.Join(json.NewEncoder(o.Stdout).Encode(s), err)
 			}
 			return errors.Join(printStatus(o, s), err)
-		},
+		}),
 	}
 	outputFlag(c, &output)
 	return c
