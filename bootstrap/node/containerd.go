@@ -109,6 +109,7 @@ func (n *builder) service(name string, u engine.Unit, list func() ([]engine.File
 			}
 			return n.host.StartUnit(ctx, name, u)
 		},
+		Undo: func(ctx context.Context) error { return n.host.StopUnit(ctx, u.Name) },
 	}
 }
 

@@ -1,0 +1,183 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/coreos/go-systemd/v22/dbus"
+)
+
+// Undo takes back what the steps did on this host. Each step stops what it started once those that need it have been
+// undone; then the journal puts back what was there before, newest change first; then the journal goes. What fails is
+// reported, the journal stays, and Undo can be run again.
+func Undo(ctx context.Context, host string, steps []Step, j *Journal, report Report) error {
+	if err := Validate(steps); err != nil {
+		return err
+	}
+	back := make([]Step, 0, len(steps)+1)
+	var all []string
+	for _, s := range slices.Backward(steps) {
+		back = append(back, s.backward(steps))
+		all = append(all, s.Name)
+	}
+	back = append(back, Step{
+		Name: "restore", Needs: all,
+		Check: func(context.Context) ([]string, error) {
+			var change []string
+			for _, e := range j.Entries() {
+				change = append(change, "restore "+e.Name)
+			}
+			return change, nil
+		},
+		Do: func(ctx context.Context, _ func(string)) error { return j.restore(ctx) },
+	})
+	return Run(ctx, host, back, report)
+}
+
+// backward is the step that undoes s, after all that need it.
+func (s Step) backward(all []Step) Step {
+	out := Step{Name: s.Name}
+	for _, other := range all {
+		if slices.Contains(other.Needs, s.Name) {
+			out.Needs = append(out.Needs, other.Name)
+		}
+	}
+	out.Check = func(context.Context) ([]string, error) {
+		if s.Undo == nil {
+			return nil, nil
+		}
+		return []string{"undo " + s.Name}, nil
+	}
+	out.Do = func(ctx context.Context, _ func(string)) error { return s.Undo(ctx) }
+	return out
+}
+
+// restore goes through the journal backwards. All is tried; what could not be put back is in the error.
+func (j *Journal) restore(ctx context.Context) error {
+	var errs []error
+	units := false
+	for _, e := range slices.Backward(j.Entries()) {
+		units = units || e.Kind == KindUnit
+		if err := e.restore(); err != nil {
+			errs = append(errs, fmt.Errorf("put back %s %q: %w", e.Kind, e.Name, err))
+		}
+	}
+	if units {
+		errs = append(errs, restoreUnits(ctx, j.Entries()))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return j.Remove()
+}
+
+func (e Entry) restore() error {
+	switch e.Kind {
+	case KindFile:
+		return e.restoreFile()
+	case KindDir:
+		return e.removeDir()
+	case KindSysctl:
+		return os.WriteFile(Sysctl{Name: e.Name}.path(), []byte(e.Value), 0o600)
+	case KindUnit:
+		return nil // once their files are back: restoreUnits
+	}
+	return fmt.Errorf("this program does not know what a %q is", e.Kind)
+}
+
+func (e Entry) restoreFile() error {
+	if e.Absent {
+		if err := os.Remove(e.Name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(e.Name), 0o755); err != nil { //nolint:gosec // system directories are world-readable
+		return err
+	}
+	if err := replaceFile(File{Path: e.Name, Data: e.Content, Mode: e.Mode, Link: e.Link}); err != nil {
+		return err
+	}
+	return os.Lchown(e.Name, e.UID, e.GID)
+}
+
+// removeDir removes a directory that was not there before, unless somebody else has put something into it.
+func (e Entry) removeDir() error {
+	err := os.Remove(e.Name)
+	if entries, _ := os.ReadDir(e.Name); len(entries) > 0 || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// restoreUnits makes units enabled and active as they were. One that was not there before has lost its file by now.
+func restoreUnits(ctx context.Context, entries []Entry) error {
+	c, err := dbus.NewSystemdConnectionContext(ctx)
+	if err != nil {
+		return fmt.Errorf("reach systemd: %w", err)
+	}
+	defer c.Close()
+	if err := c.ReloadContext(ctx); err != nil {
+		return fmt.Errorf("reload systemd: %w", err)
+	}
+	for _, e := range entries {
+		if e.Kind != KindUnit || e.Absent {
+			continue
+		}
+		if err := restoreUnit(ctx, c, e); err != nil {
+			return fmt.Errorf("put back unit %q: %w", e.Name, err)
+		}
+	}
+	return nil
+}
+
+func restoreUnit(ctx context.Context, c *dbus.Conn, e Entry) error {
+	var err error
+	if e.Enabled {
+		_, _, err = c.EnableUnitFilesContext(ctx, []string{e.Name}, false, true)
+	} else {
+		_, err = c.DisableUnitFilesContext(ctx, []string{e.Name}, false)
+	}
+	if err != nil || !e.Active {
+		return err
+	}
+	_, err = c.RestartUnitContext(ctx, e.Name, "replace", nil)
+	return err
+}
+
+// StopUnit stops and disables a unit and waits until it has ended. One that is not there is fine.
+func (h *Host) StopUnit(ctx context.Context, name string) error {
+	c, err := dbus.NewSystemdConnectionContext(ctx)
+	if err != nil {
+		return fmt.Errorf("reach systemd: %w", err)
+	}
+	defer c.Close()
+	p, err := c.GetUnitPropertiesContext(ctx, name)
+	if err != nil {
+		return fmt.Errorf("look at unit %q: %w", name, err)
+	}
+	if p["LoadState"] == "not-found" {
+		return nil
+	}
+	if _, err := c.DisableUnitFilesContext(ctx, []string{name}, false); err != nil {
+		return fmt.Errorf("disable unit %q: %w", name, err)
+	}
+	result := make(chan string, 1)
+	if _, err := c.StopUnitContext(ctx, name, "replace", result); err != nil {
+		return fmt.Errorf("stop unit %q: %w", name, err)
+	}
+	select {
+	case r := <-result:
+		if r != "done" {
+			return fmt.Errorf("stop unit %q: systemd says %q", name, r)
+		}
+		return nil
+	case <-ctx.Done():
+		return errors.Join(fmt.Errorf("stop unit %q", name), context.Cause(ctx))
+	}
+}
