@@ -3,6 +3,7 @@ package addons
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -63,8 +64,25 @@ func calicoSettings(cfg Config) patch[corev1.ConfigMap] {
 		}
 		m.Data["calico_backend"] = "vxlan"
 		m.Data["veth_mtu"] = strconv.Itoa(cfg.MTU)
-		return nil
+		return podsWaitForPolicy(m)
 	}
+}
+
+// policyTimeout is how long a pod waits for Felix before it starts regardless, in seconds.
+const policyTimeout = 10
+
+// podsWaitForPolicy lets the CNI plugin return when Felix has programmed the pod's own rules. Without it a pod can be
+// ready, and its services lead to it, while its node still drops what others send: connections that were just
+// opened hang. The file by which Felix says so is switched on in felixSettings. The configuration is a template and no
+// JSON yet, so this is an insertion into text.
+func podsWaitForPolicy(m *corev1.ConfigMap) error {
+	const before = `"datastore_type": "kubernetes",`
+	config := m.Data["cni_network_config"]
+	if strings.Count(config, before) != 1 {
+		return fmt.Errorf("data.cni_network_config is not as expected: it has no single line %s", before)
+	}
+	m.Data["cni_network_config"] = strings.Replace(config, before, fmt.Sprintf("%s\n\"policy_setup_timeout_seconds\": %d,", before, policyTimeout), 1)
+	return nil
 }
 
 // kubeControllersPatches: the controllers run on the pod network, where an API server on the node's

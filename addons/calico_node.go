@@ -96,6 +96,8 @@ func felixSettings(_ Config, pod *corev1.PodSpec) error {
 		// The file system these two need is not mounted here, see withoutBPF.
 		{"FELIX_BPFENABLED", "false"},
 		{"FELIX_XDPENABLED", "false"},
+		// Here the CNI plugin looks for what podsWaitForPolicy waits for.
+		{"FELIX_ENDPOINTSTATUSPATHPREFIX", "/var/run/calico"},
 		// It would tell the project's servers about the cluster.
 		{"FELIX_USAGEREPORTINGENABLED", "false"},
 	} {
