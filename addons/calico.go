@@ -81,7 +81,8 @@ func podsWaitForPolicy(m *corev1.ConfigMap) error {
 	if strings.Count(config, before) != 1 {
 		return fmt.Errorf("data.cni_network_config is not as expected: it has no single line %s", before)
 	}
-	m.Data["cni_network_config"] = strings.Replace(config, before, fmt.Sprintf("%s\n\"policy_setup_timeout_seconds\": %d,", before, policyTimeout), 1)
+	line := fmt.Sprintf("%s\n\"policy_setup_timeout_seconds\": %d,", before, policyTimeout)
+	m.Data["cni_network_config"] = strings.Replace(config, before, line, 1)
 	return nil
 }
 
