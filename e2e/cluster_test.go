@@ -29,6 +29,7 @@ func TestCluster(t *testing.T) {
 		{"load image", loadEcho},
 		{"services", checkServices},
 		{"network policy", checkPolicy},
+		{"source port", checkSourcePort},
 		{"configuration and secrets", checkConfiguration},
 		{"healing", checkHealing},
 		{"rolling update", checkRollingUpdate},

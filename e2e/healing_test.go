@@ -56,6 +56,18 @@ func echoPods(t *testing.T) []string {
 	return names
 }
 
+func awaitGone(t *testing.T, pods []string) {
+	t.Helper()
+	for _, name := range pods {
+		eventually(t, name+" ended", healLimit, func() error {
+			if _, err := client(t).CoreV1().Pods("default").Get(t.Context(), name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+				return fmt.Errorf("it is still there: %w", err)
+			}
+			return nil
+		})
+	}
+}
+
 // checkRollingUpdate replaces all pods while a client asks without a pause; no request may be lost.
 func checkRollingUpdate(t *testing.T, c cluster) {
 	var out bytes.Buffer
@@ -72,14 +84,7 @@ func checkRollingUpdate(t *testing.T, c cluster) {
 	time.Sleep(2 * time.Second)
 	c.kubectl(t, "rollout", "restart", "deployment/echo")
 	c.kubectl(t, "rollout", "status", "deployment/echo", "--timeout=120s")
-	for _, old := range before { // the load goes on until the last old pod has ended
-		eventually(t, old+" ended", healLimit, func() error {
-			if _, err := client(t).CoreV1().Pods("default").Get(t.Context(), old, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-				return fmt.Errorf("it is still there: %w", err)
-			}
-			return nil
-		})
-	}
+	awaitGone(t, before) // the load goes on until the last old pod has ended
 	_, _ = io.WriteString(stop, "stop\n")
 	stop.Close()
 	if err := load.Wait(); err != nil || !strings.Contains(out.String(), "lost 0") {

@@ -63,3 +63,23 @@ func expectCode(t *testing.T, c cluster, when string, want int) {
 		}
 	}
 }
+
+// checkSourcePort: a connection that a policy kept from its pod must not tie its source port to that pod for ever. When
+// all pods have been replaced, the next connection from that port reaches one that is alive.
+func checkSourcePort(t *testing.T, c cluster) {
+	const port = "1234" // below those that the kernel gives away
+	get := func() result { return c.try(t, "exec", "probe-1", "--", "/echo", "get", echoURL, port) }
+	c.apply(t, ingressPolicy)
+	expectCode(t, c, "under the policy", exitTimeout)
+	if r := get(); r.code != exitTimeout {
+		t.Fatalf("under the policy: %v", r)
+	}
+	c.kubectl(t, "delete", "networkpolicy", "deny")
+	old := echoPods(t)
+	c.kubectl(t, "rollout", "restart", "deployment/echo")
+	c.kubectl(t, "rollout", "status", "deployment/echo", "--timeout=120s")
+	awaitGone(t, old)
+	if r := get(); r.code != 0 {
+		t.Errorf("from a port that was used before: %v", r)
+	}
+}

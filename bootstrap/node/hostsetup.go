@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"slipway.dev/slipway/bootstrap/engine"
@@ -39,7 +40,13 @@ func (n *builder) sharedMounts(name string) engine.Step {
 // kernel sets what forwarding for pods needs, now and for the next boot. Kernel modules load by themselves when
 // overlay, VXLAN or nftables are used.
 func (n *builder) kernel(name string) engine.Step {
-	settings := []engine.Sysctl{{Name: "net.ipv4.ip_forward", Value: "1"}}
+	settings := []engine.Sysctl{
+		{Name: "net.ipv4.ip_forward", Value: "1"},
+		// A connection to a service that gets no answer, because a policy forbids it or its pod has just gone, leaves an
+		// entry that ties its source port to that pod for as long. The kernel's 120 s outlive the pod; the next
+		// connection from that port would then hang although other pods serve.
+		{Name: "net.netfilter.nf_conntrack_tcp_timeout_syn_sent", Value: "5"},
+	}
 	if !n.Node.Shared { // these count for all of the kernel
 		settings = append(settings,
 			// Every container's log is watched; the default of 128 is gone with a few dozen pods.
@@ -61,9 +68,16 @@ func (n *builder) kernel(name string) engine.Step {
 			if err := n.host.WriteFiles(name, files); err != nil {
 				return err
 			}
+			loadConntrack()
 			return n.host.SetSysctls(name, settings)
 		},
 	}
+}
+
+// loadConntrack asks for the table of connections, at which the kernel loads the module whose settings are to be made. A
+// kernel without connection tracking has none of them, and kube-proxy will say so.
+func loadConntrack() {
+	_, _ = netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
 }
 
 // binaries puts the programs of the bundle in their places.

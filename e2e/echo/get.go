@@ -18,12 +18,24 @@ import (
 const timeout = 3 * time.Second
 
 // client makes a new connection for each request, so that each one passes the whole path.
-func client() *http.Client {
-	return &http.Client{Timeout: timeout, Transport: &http.Transport{DisableKeepAlives: true}}
+func client() *http.Client { return clientFrom("0") }
+
+// clientFrom connects from one port; 0 is whichever is free.
+func clientFrom(port string) *http.Client {
+	return &http.Client{Timeout: timeout, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			from, err := net.ResolveTCPAddr(network, ":"+port)
+			if err != nil {
+				return nil, err
+			}
+			return (&net.Dialer{LocalAddr: from}).DialContext(ctx, network, address)
+		},
+	}}
 }
 
-func get(url string) int {
-	body, code, err := fetch(client(), url)
+func get(url, port string) int {
+	body, code, err := fetch(clientFrom(port), url)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return code

@@ -31,7 +31,9 @@ func run(args []string) int {
 	case args[0] == "serve" && len(args) == 1:
 		return serve()
 	case args[0] == "get" && len(args) == 2:
-		return get(args[1])
+		return get(args[1], "0")
+	case args[0] == "get" && len(args) == 3:
+		return get(args[1], args[2])
 	case args[0] == "load" && len(args) == 2:
 		return load(args[1])
 	case args[0] == "env" && len(args) == 2:
@@ -40,7 +42,7 @@ func run(args []string) int {
 	case args[0] == "cat" && len(args) == 2:
 		return cat(args[1])
 	}
-	fmt.Fprintln(os.Stderr, "usage: echo serve | get URL | load URL | env NAME | cat FILE")
+	fmt.Fprintln(os.Stderr, "usage: echo serve | get URL [SOURCE-PORT] | load URL | env NAME | cat FILE")
 	return exitUsage
 }
 
