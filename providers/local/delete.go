@@ -104,7 +104,6 @@ func (p *Provider) forgetContainer(ctx context.Context, id string) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("remove the container's state: %w", err)
 	}
-	removeEmpty(p.runc.Root)
 	return nil
 }
 
