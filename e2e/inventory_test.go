@@ -14,14 +14,25 @@ import (
 // inventory is everything that a cluster could leave on a computer, by kind.
 type inventory map[string][]string
 
+// testClusters are the names that the tests use. A developer's own clusters may run beside them.
+func testClusters() []string { return []string{"a", "ha", "cut"} }
+
+func ofTestCluster(cgroup string) bool {
+	return slices.ContainsFunc(testClusters(), func(c string) bool { return strings.Contains(cgroup, ":/slipway/"+c+"/") })
+}
+
 // takeInventory lists the network of this test's own namespace in full. Of what all programs of the computer
 // share it lists what names Slipway, so that the test can run beside others.
 func takeInventory(t *testing.T) inventory {
 	t.Helper()
 	home := filepath.Dir(os.Getenv(stateVar))
+	var names, groups []string
+	for _, c := range testClusters() {
+		names, groups = append(names, "slipway-"+c+"."), append(groups, "/slipway/"+c+"/")
+	}
 	return inventory{
-		"mounts":     matching(lines(t, "cat", "/proc/self/mountinfo"), home, "slipway-"),
-		"namespaces": matching(lines(t, "ls", "/run/netns"), "slipway-"),
+		"mounts":     matching(lines(t, "cat", "/proc/self/mountinfo"), append(names, home)...),
+		"namespaces": matching(lines(t, "ls", "/run/netns"), names...),
 		"links":      lines(t, "ip", "-o", "-br", "link"),
 		"addresses":  lines(t, "ip", "-o", "-br", "address"),
 		"routes":     lines(t, "ip", "route", "show", "table", "all"),
@@ -29,11 +40,11 @@ func takeInventory(t *testing.T) inventory {
 		"rules":      lines(t, "ip", "rule"),
 		"neighbours": lines(t, "ip", "neighbour"),
 		"nft":        lines(t, "nft", "list", "ruleset"),
-		"cgroups":    lines(t, "find", "/sys/fs/cgroup", "-type", "d", "-path", "*/slipway/*"),
+		"cgroups":    matching(lines(t, "find", "/sys/fs/cgroup", "-type", "d", "-path", "*/slipway/*", "-printf", "%p/\n"), groups...),
 		"processes":  processes(home),
 		"files":      lines(t, "find", home, "-not", "-name", "kubeconfig", "-not", "-path", home, "-not", "-path", home+"/state"),
 		"parents":    lines(t, "sh", "-c", "ls -d /sys/fs/cgroup/slipway /sys/fs/cgroup/*/slipway 2>/dev/null || true"),
-		"run files":  matching(lines(t, "find", "/run", "-path", "*slipway*"), "slipway-"),
+		"run files":  matching(lines(t, "find", "/run", "-path", "*slipway*"), names...),
 	}
 }
 
@@ -93,7 +104,7 @@ func running(home string) []string {
 		if bytes.Contains(stat, []byte(") Z ")) {
 			continue
 		}
-		if bytes.Contains(cgroup, []byte(":/slipway/")) || bytes.Contains(args, []byte(home)) {
+		if ofTestCluster(string(cgroup)) || bytes.Contains(args, []byte(home)) {
 			found = append(found, filepath.Base(dir)+" "+string(bytes.ReplaceAll(args, []byte{0}, []byte{' '})))
 		}
 	}

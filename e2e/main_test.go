@@ -10,13 +10,14 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"slipway.dev/slipway/internal/testenv"
 )
 
 // How the two processes of this test tell each other things. The outer one makes a network
 // namespace, runs the inner one in it, and takes everything back however that ended.
 const (
 	insideVar = "SLIPWAY_E2E_INSIDE"
-	modeVar   = "SLIPWAY_E2E" // "required": a test that cannot run has failed
 	stateVar  = "SLIPWAY_STATE"
 	cacheVar  = "SLIPWAY_CACHE"
 )
@@ -59,13 +60,8 @@ func missing() string {
 // need skips the test when something is missing, or fails it where skipping is not allowed.
 func need(t *testing.T) {
 	t.Helper()
-	reason := missing()
-	switch {
-	case reason == "":
-	case os.Getenv(modeVar) == "required":
-		t.Fatal(reason)
-	default:
-		t.Skip(reason)
+	if reason := missing(); reason != "" {
+		testenv.Lacks(t, "%s", reason)
 	}
 }
 

@@ -191,7 +191,7 @@ func TestFaults(t *testing.T) {
 func TestDiskFull(t *testing.T) {
 	needTools(t)
 	if os.Getuid() != 0 {
-		t.Skip("needs root")
+		testenv.Lacks(t, "needs root")
 	}
 	small := t.TempDir()
 	if err := unix.Mount("tmpfs", small, "tmpfs", 0, "size=16m"); err != nil {

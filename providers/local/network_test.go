@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"slipway.dev/slipway/internal/testenv"
 	"slipway.dev/slipway/providers/local"
 )
 
@@ -18,7 +19,7 @@ import (
 func needNetwork(t *testing.T) *host {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("needs root")
+		testenv.Lacks(t, "needs root")
 	}
 	return newProvider(t, "none")
 }

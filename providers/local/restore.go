@@ -33,10 +33,15 @@ func (p *Provider) restoreSettings() error {
 	if err != nil {
 		return err
 	}
+	own, err := p.networks()
+	if err != nil {
+		return err
+	}
 	var kept []setting
 	var errs []error
 	for _, w := range s.Settings {
-		if users[w.User] {
+		// Others may use it whose machines another state directory keeps. What has its old value is then theirs alone.
+		if users[w.User] && (len(own) > 0 || !w.isOld()) {
 			kept = append(kept, w)
 			continue
 		}
@@ -58,6 +63,11 @@ func (p *Provider) tidy() error {
 	p.dropLock("host")
 	removeEmpty(p.lockDir(), p.runc.Root, p.cfg.RunDir, filepath.Join(p.cfg.StateDir, "clusters"), p.cfg.StateDir)
 	return nil
+}
+
+func (w setting) isOld() bool {
+	now, err := readSysctl(w.Key)
+	return err == nil && now == w.Old
 }
 
 // restore leaves a value alone that somebody else has set since.
