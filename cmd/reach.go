@@ -13,6 +13,7 @@ import (
 
 	"slipway.dev/slipway/cmd/localcluster"
 	"slipway.dev/slipway/images"
+	"slipway.dev/slipway/internal/fault"
 	"slipway.dev/slipway/providers/local"
 )
 
@@ -23,6 +24,10 @@ func onCluster(o *options, run func(context.Context, *localcluster.Cluster, []st
 		if err != nil {
 			return err
 		}
+		if cluster.Bare {
+			return fault.New("machines-bare", fmt.Sprintf("reach cluster %q", args[0]), errors.New("there are only machines of that name"),
+				"use `slipway ssh`, `slipway logs` or `slipway down`, or make a cluster on them with `slipway init`")
+		}
 		return run(c.Context(), cluster, args[1:])
 	}
 }
@@ -31,13 +36,17 @@ func onCluster(o *options, run func(context.Context, *localcluster.Cluster, []st
 func onMachine(
 	o *options, run func(context.Context, *localcluster.Cluster, *local.Machine, []string) error,
 ) func(*cobra.Command, []string) error {
-	return onCluster(o, func(ctx context.Context, cluster *localcluster.Cluster, args []string) error {
-		m, err := cluster.Machine(ctx, args[0])
+	return func(c *cobra.Command, args []string) error {
+		cluster, err := localcluster.Open(o.dirs(), args[0])
 		if err != nil {
 			return err
 		}
-		return run(ctx, cluster, m, args[1:])
-	})
+		m, err := cluster.Machine(c.Context(), args[1])
+		if err != nil {
+			return err
+		}
+		return run(c.Context(), cluster, m, args[2:])
+	}
 }
 
 func newKubeconfig(o *options) *cobra.Command {

@@ -67,24 +67,28 @@ func newUp(o *options) *cobra.Command {
 	return c
 }
 
-// prefixes parses the three subnets, all problems at once. An empty first one stays the zero prefix.
+// prefixes parses the three subnets, all problems at once.
 func prefixes(subnet, pods, services string) (a, b, c netip.Prefix, err error) {
-	var errs []error
-	parse := func(flag, text string) netip.Prefix {
-		if text == "" && flag == "--subnet" {
-			return netip.Prefix{}
-		}
-		p, err := netip.ParsePrefix(text)
-		if err == nil && (p != p.Masked() || !p.Addr().Is4()) {
-			err = errors.New("it is not an IPv4 network")
-		}
-		if err != nil {
-			errs = append(errs, fault.New("option-invalid", fmt.Sprintf("use %s %q", flag, text), err, "see `slipway up --help`"))
-		}
-		return p
+	var errs [3]error
+	a, errs[0] = parsePrefix("--subnet", subnet)
+	b, errs[1] = parsePrefix("--pod-cidr", pods)
+	c, errs[2] = parsePrefix("--service-cidr", services)
+	return a, b, c, errors.Join(errs[:]...)
+}
+
+// parsePrefix wants an IPv4 network. An empty one stays the zero prefix.
+func parsePrefix(flag, text string) (netip.Prefix, error) {
+	if text == "" {
+		return netip.Prefix{}, nil
 	}
-	a, b, c = parse("--subnet", subnet), parse("--pod-cidr", pods), parse("--service-cidr", services)
-	return a, b, c, errors.Join(errs...)
+	p, err := netip.ParsePrefix(text)
+	if err == nil && (p != p.Masked() || !p.Addr().Is4()) {
+		err = errors.New("it is not an IPv4 network")
+	}
+	if err != nil {
+		return p, fault.New("option-invalid", fmt.Sprintf("use %s %q", flag, text), err, "see --help of the command")
+	}
+	return p, nil
 }
 
 func newDown(o *options) *cobra.Command {

@@ -21,6 +21,9 @@ import (
 
 // same refuses to complete an interrupted launch with other settings: half of it would be of each kind.
 func (c *Cluster) same(o Options) error {
+	if c.Bare {
+		return c.sameMachines(MachineOptions{Name: o.Name})
+	}
 	var errs []error
 	differs := func(what string, is, wanted any) {
 		if is != wanted {

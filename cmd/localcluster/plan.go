@@ -101,13 +101,8 @@ func (c *Cluster) machineSpec(n bootstrap.Node) (local.MachineSpec, error) {
 	}
 	s := local.MachineSpec{
 		Cluster: c.Name(), Name: n.Name, Address: n.Address,
-		Layers: c.Layers,
-		Binds: []local.Bind{
-			{Source: "containerd", Target: "/var/lib/containerd"},
-			{Source: "kubelet", Target: "/var/lib/kubelet"},
-			{Source: "etcd", Target: "/var/lib/etcd"},
-			{Source: c.Bundle, Target: bundleTarget, ReadOnly: true},
-		},
+		Layers:        c.Layers,
+		Binds:         append(dataBinds(), local.Bind{Source: c.Bundle, Target: bundleTarget, ReadOnly: true}),
 		OnLink:        []netip.Prefix{c.Cluster.ServiceCIDR, podGateway()},
 		AuthorizedKey: string(ssh.MarshalAuthorizedKey(signer.PublicKey())),
 		Hosts:         map[string]netip.Addr{},
@@ -116,7 +111,22 @@ func (c *Cluster) machineSpec(n bootstrap.Node) (local.MachineSpec, error) {
 	for _, other := range c.Nodes {
 		s.Hosts[other.Name] = other.Address
 	}
+	if c.Bare {
+		s.Binds, s.OnLink = c.bareBinds(), nil
+		if !c.Network.Egress {
+			s.OnLink = []netip.Prefix{anywhere()}
+		}
+	}
 	return s, nil
+}
+
+// dataBinds are what the container runtime, the kubelet and etcd write to.
+func dataBinds() []local.Bind {
+	return []local.Bind{
+		{Source: "containerd", Target: "/var/lib/containerd"},
+		{Source: "kubelet", Target: "/var/lib/kubelet"},
+		{Source: "etcd", Target: "/var/lib/etcd"},
+	}
 }
 
 // ownLayer gives a directory with this very program in it, to lie on top of the machines' file systems: once a

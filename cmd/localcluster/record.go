@@ -34,6 +34,9 @@ type Record struct {
 	Network local.Network     `json:"network"`
 	Keys    certs.Algorithm   `json:"keys"`
 
+	// Bare is set for machines without a cluster; of Cluster they have the name only.
+	Bare   bool    `json:"bare,omitempty"`
+	Shares []Share `json:"shares,omitempty"`
 	// Removing is set as soon as its removal began: from then on it can only be removed.
 	Removing bool `json:"removing,omitempty"`
 	// What machines are made of, so that all that are made later are like the first.
