@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"time"
 
 	"slipway.dev/slipway/bootstrap/engine"
 )
@@ -34,6 +35,8 @@ type NodeSpec struct {
 	Node    Node    `json:"node"`
 	// Bundle is the directory of the bundle on the host.
 	Bundle string `json:"bundle"`
+	// Invite is what the node that makes the cluster's objects lets other hosts join with.
+	Invite *Invite `json:"invite,omitempty"`
 	// Files are the node's identity (certificates, kubeconfigs) and, on a control plane, the
 	// secrets that all API servers share. They are written with their modes, 0600 for secrets.
 	Files []engine.File `json:"files"`
@@ -51,6 +54,19 @@ type Cluster struct {
 	Workers           int          `json:"workers"`
 	UpstreamDNS       bool         `json:"upstreamDNS"` // names outside the cluster are asked of the nodes' resolvers
 	Typha             bool         `json:"typha,omitempty"`
+	// ExtraSANs are further names and addresses that the API servers' certificates are good for.
+	ExtraSANs []string `json:"extraSANs,omitempty"`
+	// Dedicated keeps control planes free of workloads.
+	Dedicated bool `json:"dedicated,omitempty"`
+	// NoCNI leaves the pods' network to the administrator: nodes are ready when he has installed one.
+	NoCNI bool `json:"noCNI,omitempty"`
+}
+
+// Invite is a bootstrap token and, where control planes may join too, the key that their shared files are encrypted with.
+type Invite struct {
+	Token          string        `json:"token"`
+	TTL            time.Duration `json:"ttl"` // nanoseconds; 0: forever
+	CertificateKey string        `json:"certificateKey,omitempty"`
 }
 
 // Member is a control plane and member of etcd.
@@ -66,6 +82,11 @@ type Node struct {
 	ControlPlane bool       `json:"controlPlane"`
 	// Init marks the one control plane that makes the objects of the cluster.
 	Init bool `json:"init,omitempty"`
+	// Joins marks a control plane that is added to a cluster that runs.
+	Joins bool `json:"joins,omitempty"`
+	// ServingRequest is set where the kubelet asks the cluster for its serving certificate, because whoever made this
+	// specification had no authority to sign one.
+	ServingRequest bool `json:"servingRequest,omitempty"`
 	// Shared is set where the host's kernel and disk are shared with others, as a local machine's are:
 	// kernel limits are left alone, and a full disk is nobody's reason to evict pods.
 	Shared bool `json:"shared,omitempty"`
@@ -76,9 +97,6 @@ func (c Cluster) DNSIP() netip.Addr { return nth(c.ServiceCIDR, 10) }
 
 // ServiceIP is the address of the API server's own service: the first of the service network.
 func (c Cluster) ServiceIP() netip.Addr { return nth(c.ServiceCIDR, 1) }
-
-// Dedicated tells whether control planes are kept free of workloads: only where there are workers.
-func (c Cluster) Dedicated() bool { return c.Workers > 0 }
 
 func nth(p netip.Prefix, n int) netip.Addr {
 	a := p.Masked().Addr()

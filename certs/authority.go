@@ -3,15 +3,14 @@ package certs
 import (
 	"crypto"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"time"
 
 	"github.com/cloudflare/cfssl/csr"
-	"github.com/cloudflare/cfssl/helpers"
 	"github.com/cloudflare/cfssl/initca"
 	"github.com/cloudflare/cfssl/signer"
 	"github.com/cloudflare/cfssl/signer/local"
+	"k8s.io/client-go/util/cert"
 )
 
 // Algorithm is the kind of all keys of a cluster.
@@ -30,41 +29,63 @@ const (
 )
 
 // Authorities are the three certificate authorities of a cluster and the key pair that signs
-// service account tokens.
+// service account tokens. Those that were loaded from a host may lack some: see Missing.
 type Authorities struct {
-	algorithm               Algorithm
+	algorithm               Algorithm // of all keys that are made: the cluster authority's own kind
 	cluster, etcd, frontend authority
 	serviceAccount          serviceAccount
 }
 
+// authority is the certificate that signs, with its key. The PEM is what lies on disk, byte for
+// byte: it may hold a chain, which clients need and which is never written differently.
 type authority struct {
-	cert      *x509.Certificate
-	key       crypto.Signer
-	certPEM   []byte
-	keyPEM    []byte
-	algorithm Algorithm
+	cert            *x509.Certificate
+	key             crypto.Signer
+	certPEM, keyPEM []byte
 }
 
 // NewAuthorities makes new authorities, valid for ten years from now. An empty algorithm is ECDSA.
 func NewAuthorities(alg Algorithm, now time.Time) (*Authorities, error) {
-	if alg == "" {
-		alg = ECDSA
-	}
-	if _, err := alg.request(); err != nil {
+	a := &Authorities{}
+	if err := a.Complete(alg, now); err != nil {
 		return nil, err
 	}
-	silence()
-	a := &Authorities{algorithm: alg}
-	for name, dst := range a.byName() {
-		ca, err := newAuthority(commonNames()[name], alg, now)
-		if err != nil {
-			return nil, fmt.Errorf("make certificate authority %q: %w", name, err)
-		}
-		*dst = ca
+	return a, nil
+}
+
+// Complete makes the authorities that are missing, as NewAuthorities does. The algorithm counts
+// only if there is no cluster authority yet: keys are of the same kind as those that are there.
+func (a *Authorities) Complete(alg Algorithm, now time.Time) (err error) {
+	if a.cluster.cert == nil {
+		a.algorithm = alg
 	}
-	var err error
-	a.serviceAccount, err = newServiceAccount(alg)
-	return a, err
+	for _, name := range authorityNames() {
+		dst := a.byName()[name]
+		if dst.cert != nil {
+			continue
+		}
+		if *dst, err = newAuthority(commonNames()[name], a.algorithm, now); err != nil {
+			return fmt.Errorf("make certificate authority %q: %w", name, err)
+		}
+	}
+	if a.serviceAccount.private == nil {
+		a.serviceAccount, err = newServiceAccount(a.algorithm)
+	}
+	return err
+}
+
+// Missing names what is not there, by the base names of the files: see the constants.
+func (a *Authorities) Missing() []string {
+	var out []string
+	for _, name := range authorityNames() {
+		if a.byName()[name].cert == nil {
+			out = append(out, name)
+		}
+	}
+	if a.serviceAccount.private == nil {
+		out = append(out, ServiceAccount)
+	}
+	return out
 }
 
 func (a *Authorities) byName() map[string]*authority {
@@ -72,15 +93,11 @@ func (a *Authorities) byName() map[string]*authority {
 }
 
 func newAuthority(commonName string, alg Algorithm, now time.Time) (authority, error) {
-	kr, err := alg.request()
+	request, keyPEM, err := newRequest(alg, &csr.CertificateRequest{CN: commonName})
 	if err != nil {
 		return authority{}, err
 	}
-	request, keyPEM, err := csr.ParseRequest(&csr.CertificateRequest{CN: commonName, KeyRequest: kr})
-	if err != nil {
-		return authority{}, err
-	}
-	key, err := helpers.ParsePrivateKeyPEM(keyPEM)
+	key, err := parseKey(keyPEM)
 	if err != nil {
 		return authority{}, err
 	}
@@ -97,21 +114,18 @@ func newAuthority(commonName string, alg Algorithm, now time.Time) (authority, e
 	if err != nil {
 		return authority{}, err
 	}
-	return parseAuthority(certPEM, keyPEM, alg)
+	return parseAuthority(certPEM, keyPEM)
 }
 
-func parseAuthority(certPEM, keyPEM []byte, alg Algorithm) (authority, error) {
-	key, err := helpers.ParsePrivateKeyPEM(keyPEM)
-	if err != nil {
-		return authority{}, fmt.Errorf("parse key: %w", err)
-	}
-	block, _ := pem.Decode(certPEM)
-	if block == nil {
-		return authority{}, errNoPEM
-	}
-	cert, err := x509.ParseCertificate(block.Bytes)
+// parseAuthority takes the first certificate for the one that signs; what follows is its chain.
+func parseAuthority(certPEM, keyPEM []byte) (authority, error) {
+	chain, err := cert.ParseCertsPEM(certPEM)
 	if err != nil {
 		return authority{}, fmt.Errorf("parse certificate: %w", err)
 	}
-	return authority{cert: cert, key: key, certPEM: certPEM, keyPEM: keyPEM, algorithm: alg}, nil
+	key, err := parseKey(keyPEM)
+	if err != nil {
+		return authority{}, fmt.Errorf("parse key: %w", err)
+	}
+	return authority{cert: chain[0], key: key, certPEM: certPEM, keyPEM: keyPEM}, nil
 }

@@ -2,13 +2,13 @@ package certs
 
 import (
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/util/cert"
 )
 
 // Certificate says until when one file's certificate is good.
@@ -35,13 +35,17 @@ func Expiry(path ...string) ([]Certificate, error) {
 				continue
 			}
 		}
-		c, err := first(data)
+		chain, err := cert.ParseCertsPEM(data)
 		if err != nil {
 			return nil, fmt.Errorf("read certificate %q: %w", p, err)
 		}
-		out = append(out, Certificate{Path: p, Subject: c.Subject.String(), NotAfter: c.NotAfter})
+		out = append(out, certificateAt(p, chain[0]))
 	}
 	return out, nil
+}
+
+func certificateAt(path string, c *x509.Certificate) Certificate {
+	return Certificate{Path: path, Subject: c.Subject.String(), NotAfter: c.NotAfter}
 }
 
 func embedded(data []byte) ([]byte, error) {
@@ -49,24 +53,8 @@ func embedded(data []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c := config.Contexts[config.CurrentContext]; c != nil {
-		if user := config.AuthInfos[c.AuthInfo]; user != nil {
-			return user.ClientCertificateData, nil
-		}
+	if user := currentUser(config); user != nil {
+		return user.ClientCertificateData, nil
 	}
 	return nil, nil
-}
-
-// first is the leaf: what follows it in a file is its chain.
-func first(data []byte) (*x509.Certificate, error) {
-	for {
-		block, rest := pem.Decode(data)
-		if block == nil {
-			return nil, errNoPEM
-		}
-		if block.Type == "CERTIFICATE" {
-			return x509.ParseCertificate(block.Bytes)
-		}
-		data = rest
-	}
 }

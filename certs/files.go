@@ -1,9 +1,11 @@
 package certs
 
 import (
+	"bytes"
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"time"
 )
 
@@ -22,16 +24,21 @@ const (
 	public fs.FileMode = 0o644
 )
 
-// Files gives the files of the authorities themselves: control planes only.
+// Files gives the files of the authorities themselves, of those that are there: control planes only.
 func (a *Authorities) Files() []File {
 	var out []File
-	for _, name := range []string{ClusterCA, EtcdCA, FrontProxyCA} {
-		ca := a.byName()[name]
-		out = append(out, pair(authorityPath(name), issued{cert: ca.certPEM, key: ca.keyPEM})...)
+	for _, name := range authorityNames() {
+		if ca := a.byName()[name]; ca.cert != nil {
+			out = append(out, pair(authorityPath(name), issued{cert: ca.certPEM, key: ca.keyPEM})...)
+		}
 	}
+	if a.serviceAccount.private == nil {
+		return out
+	}
+	base := authorityPath(ServiceAccount)
 	return append(out,
-		File{Path: "pki/sa.key", Data: a.serviceAccount.private, Mode: secret},
-		File{Path: "pki/sa.pub", Data: a.serviceAccount.public, Mode: public})
+		File{Path: base + ".key", Data: a.serviceAccount.private, Mode: secret},
+		File{Path: base + ".pub", Data: a.serviceAccount.public, Mode: public})
 }
 
 // NodeFiles gives all files of a node, with new keys and certificates.
@@ -53,11 +60,11 @@ func (a *Authorities) NodeFiles(c Cluster, n Node, now time.Time) ([]File, error
 		}
 		out = append(out, files...)
 	}
-	conf, err := a.kubeletConfig(c, n)
+	conf, err := KubeletKubeconfig(c.Name, kubeletAPI(c, n), a.cluster.certPEM, n.Name)
 	if err != nil {
 		return nil, err
 	}
-	return append(out, conf), nil
+	return append(out, File{Path: "kubelet.conf", Data: conf, Mode: secret}), nil
 }
 
 func check(c Cluster, n Node) error {
@@ -73,19 +80,25 @@ func check(c Cluster, n Node) error {
 }
 
 func (a *Authorities) files(e Entry, c Cluster, n Node, now time.Time) ([]File, error) {
-	cert, err := a.issue(e, c, n, now)
+	i, err := a.issue(e, e.request(c, n), now)
 	if err != nil {
 		return nil, err
 	}
 	switch e.Form {
 	case Kubeconfig:
-		data, err := a.kubeconfig(c.Name, e.API(c, n), e.CommonName(n), cert)
+		data, err := a.kubeconfig(c.Name, e.API(c, n), e.CommonName(n), i)
 		return []File{{Path: e.Path, Data: data, Mode: secret}}, err
 	case Rotated:
-		return rotated(e.Path, cert, now), nil
+		return rotated(e.Path, i, now), nil
 	default:
-		return pair(e.Path, cert), nil
+		return pair(e.Path, i), nil
 	}
+}
+
+// RotatedFiles gives the files of the kubelet's client certificate when it came through a request
+// of the node's own: it lies where the kubelet looks for it and can rotate it.
+func RotatedFiles(certPEM, keyPEM []byte, now time.Time) []File {
+	return rotated(kubeletClient, issued{cert: certPEM, key: keyPEM}, now)
 }
 
 func pair(base string, i issued) []File {
@@ -93,7 +106,7 @@ func pair(base string, i issued) []File {
 }
 
 func rotated(current string, i issued, now time.Time) []File {
-	data := append(append([]byte{}, i.cert...), i.key...)
+	data := slices.Concat(bytes.TrimSpace(i.cert), []byte("\n"), i.key) // without the newline the key cannot be read
 	dated := path.Join(path.Dir(current), "kubelet-client-"+now.Format("2006-01-02-15-04-05")+".pem")
 	return []File{
 		{Path: dated, Data: data, Mode: secret},

@@ -6,17 +6,15 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
 
 	"github.com/cloudflare/cfssl/csr"
+	"k8s.io/client-go/util/keyutil"
 )
-
-var errNoPEM = errors.New("no PEM block")
 
 func (a Algorithm) request() (*csr.KeyRequest, error) {
 	switch a {
-	case ECDSA:
+	case ECDSA, "":
 		return &csr.KeyRequest{A: "ecdsa", S: 256}, nil
 	case RSA:
 		return &csr.KeyRequest{A: "rsa", S: 2048}, nil
@@ -53,6 +51,36 @@ func newServiceAccount(alg Algorithm) (serviceAccount, error) {
 	}
 	public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 	return serviceAccount{private: private, public: public}, nil
+}
+
+// parseKey takes PKCS#1, SEC 1 and PKCS#8, so what kubeadm, openssl and this package write.
+func parseKey(keyPEM []byte) (crypto.Signer, error) {
+	key, err := keyutil.ParsePrivateKeyPEM(keyPEM)
+	if err != nil {
+		return nil, err
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("a key of the kind %T cannot sign", key)
+	}
+	return signer, nil
+}
+
+// algorithmOf is the kind of key that goes with an existing one, whatever its size.
+func algorithmOf(key crypto.Signer) (Algorithm, error) {
+	switch key.(type) {
+	case *ecdsa.PrivateKey:
+		return ECDSA, nil
+	case *rsa.PrivateKey:
+		return RSA, nil
+	default:
+		return "", fmt.Errorf("its key is of the kind %T, and not every Kubernetes component accepts that", key)
+	}
+}
+
+func samePublicKey(a, b crypto.PublicKey) bool {
+	k, ok := a.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && k.Equal(b)
 }
 
 func encodeKey(key crypto.Signer) ([]byte, error) {

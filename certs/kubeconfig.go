@@ -12,31 +12,31 @@ import (
 // API at server, for example https://10.4.0.2:6443.
 func (a *Authorities) AdminKubeconfig(c Cluster, server string, now time.Time) ([]byte, error) {
 	e := admin()
-	cert, err := a.issue(e, c, Node{}, now)
+	i, err := a.issue(e, e.request(c, Node{}), now)
 	if err != nil {
 		return nil, err
 	}
-	return a.kubeconfig(c.Name, server, e.CommonName(Node{}), cert)
+	return a.kubeconfig(c.Name, server, e.CommonName(Node{}), i)
+}
+
+// KubeletKubeconfig gives a node's kubelet.conf, for which no authority's key is needed. It refers
+// to the kubelet's rotated certificate instead of embedding the first one, which would be stale
+// after a year (kubeadm's kubelet-finalize phase does the same).
+func KubeletKubeconfig(cluster, server string, caPEM []byte, node string) ([]byte, error) {
+	auth := &api.AuthInfo{ClientCertificate: kubeletClient, ClientKey: kubeletClient}
+	return encode(cluster, server, caPEM, systemNode(Node{Name: node}), auth)
 }
 
 func (a *Authorities) kubeconfig(cluster, server, user string, i issued) ([]byte, error) {
 	auth := &api.AuthInfo{ClientCertificateData: i.cert, ClientKeyData: i.key}
-	return a.encode(cluster, server, user, auth)
+	return encode(cluster, server, a.cluster.certPEM, user, auth)
 }
 
-// kubeletConfig refers to the kubelet's rotated certificate instead of embedding the first one,
-// which would be stale after a year (kubeadm's kubelet-finalize phase does the same).
-func (a *Authorities) kubeletConfig(c Cluster, n Node) (File, error) {
-	auth := &api.AuthInfo{ClientCertificate: kubeletClient, ClientKey: kubeletClient}
-	data, err := a.encode(c.Name, kubeletAPI(c, n), systemNode(n), auth)
-	return File{Path: "kubelet.conf", Data: data, Mode: secret}, err
-}
-
-func (a *Authorities) encode(cluster, server, user string, auth *api.AuthInfo) ([]byte, error) {
+func encode(cluster, server string, caPEM []byte, user string, auth *api.AuthInfo) ([]byte, error) {
 	context := user + "@" + cluster
 	data, err := clientcmd.Write(api.Config{
 		Clusters: map[string]*api.Cluster{
-			cluster: {Server: server, CertificateAuthorityData: a.cluster.certPEM},
+			cluster: {Server: server, CertificateAuthorityData: caPEM},
 		},
 		AuthInfos:      map[string]*api.AuthInfo{user: auth},
 		Contexts:       map[string]*api.Context{context: {Cluster: cluster, AuthInfo: user}},
@@ -46,4 +46,12 @@ func (a *Authorities) encode(cluster, server, user string, auth *api.AuthInfo) (
 		return nil, fmt.Errorf("encode kubeconfig of %q: %w", user, err)
 	}
 	return data, nil
+}
+
+// currentUser is nil if the current context names no user.
+func currentUser(config *api.Config) *api.AuthInfo {
+	if c := config.Contexts[config.CurrentContext]; c != nil {
+		return config.AuthInfos[c.AuthInfo]
+	}
+	return nil
 }

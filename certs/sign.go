@@ -9,6 +9,8 @@ import (
 	"github.com/cloudflare/cfssl/csr"
 	"github.com/cloudflare/cfssl/signer"
 	"github.com/cloudflare/cfssl/signer/local"
+
+	"slipway.dev/slipway/internal/fault"
 )
 
 // issued is one signed certificate with its key, in PEM.
@@ -16,35 +18,22 @@ type issued struct {
 	cert, key []byte
 }
 
-func (a *Authorities) issue(e Entry, c Cluster, n Node, now time.Time) (issued, error) {
-	ca, ok := a.byName()[e.Authority]
-	if !ok {
-		return issued{}, fmt.Errorf("sign certificate %q: no authority %q", e.Name, e.Authority)
+func (a *Authorities) issue(e Entry, r *csr.CertificateRequest, now time.Time) (issued, error) {
+	ca := a.byName()[e.Authority]
+	if ca == nil || ca.cert == nil {
+		return issued{}, fault.New("authority-missing", fmt.Sprintf("sign certificate %q", e.Name),
+			fmt.Errorf("there is no authority %q here", authorityPath(e.Authority)+".crt"),
+			"sign it on a control plane that has this authority")
 	}
-	request, key, err := a.request(e, c, n)
+	request, key, err := newRequest(a.algorithm, r)
 	if err != nil {
 		return issued{}, fmt.Errorf("request certificate %q: %w", e.Name, err)
 	}
-	cert, err := ca.sign(request, a.usages(e), now)
+	signed, err := ca.sign(request, a.usages(e), now)
 	if err != nil {
 		return issued{}, fmt.Errorf("sign certificate %q: %w", e.Name, err)
 	}
-	return issued{cert: cert, key: key}, nil
-}
-
-func (a *Authorities) request(e Entry, c Cluster, n Node) (request, key []byte, err error) {
-	kr, err := a.algorithm.request()
-	if err != nil {
-		return nil, nil, err
-	}
-	r := &csr.CertificateRequest{CN: e.CommonName(n), KeyRequest: kr}
-	if e.Organization != "" {
-		r.Names = []csr.Name{{O: e.Organization}}
-	}
-	if e.Hosts != nil {
-		r.Hosts = e.Hosts(c, n)
-	}
-	return csr.ParseRequest(r)
+	return issued{cert: signed, key: key}, nil
 }
 
 // usages leaves key encipherment to RSA: RFC 8813 forbids it for elliptic curve keys, and

@@ -2,12 +2,16 @@ package certs
 
 import "path"
 
-// The authorities, by the base name of their files below /etc/kubernetes/pki.
+// The authorities and the key pair of service accounts, by the base name of their files below
+// /etc/kubernetes/pki.
 const (
-	ClusterCA    = "ca"
-	EtcdCA       = "etcd/ca"
-	FrontProxyCA = "front-proxy-ca"
+	ClusterCA      = "ca"
+	EtcdCA         = "etcd/ca"
+	FrontProxyCA   = "front-proxy-ca"
+	ServiceAccount = "sa"
 )
+
+func authorityNames() []string { return []string{ClusterCA, EtcdCA, FrontProxyCA} }
 
 func commonNames() map[string]string {
 	return map[string]string{ClusterCA: "kubernetes", EtcdCA: "etcd-ca", FrontProxyCA: "front-proxy-ca"}

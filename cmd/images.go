@@ -35,15 +35,20 @@ func (f *bundleFlags) add(c *cobra.Command) {
 	c.MarkFlagsMutuallyExclusive("kubernetes-version", "bundle")
 }
 
-func (f *bundleFlags) open(o *options) (*images.Bundle, error) {
+func (f *bundleFlags) path(o *options) (string, error) {
 	if f.dir != "" {
-		return images.Open(f.dir)
+		return absolute(f.dir), nil
 	}
 	set, err := pins.For(f.version)
+	return localcluster.BundleDir(o.CacheDir, set.Kubernetes), err
+}
+
+func (f *bundleFlags) open(o *options) (*images.Bundle, error) {
+	dir, err := f.path(o)
 	if err != nil {
 		return nil, err
 	}
-	return images.Open(localcluster.BundleDir(o.CacheDir, set.Kubernetes))
+	return images.Open(dir)
 }
 
 func newImagesListed(o *options) *cobra.Command {

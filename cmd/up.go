@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/certs"
 	"slipway.dev/slipway/cmd/localcluster"
 	"slipway.dev/slipway/internal/fault"
@@ -61,8 +62,8 @@ func newUp(o *options) *cobra.Command {
 	f.StringVar((*string)(&u.Keys), "key-algorithm", string(certs.ECDSA), "of all keys and certificates: ecdsa (P-256) or rsa (2048 bits)")
 	f.BoolVar(&u.Typha, "typha", false, "put Calico's Typha between the nodes and the API server")
 	f.StringVar(&subnet, "subnet", "", "subnet of the machines, for example 10.89.7.0/24 (default: the first free one)")
-	f.StringVar(&pods, "pod-cidr", localcluster.DefaultPodCIDR, "addresses of pods")
-	f.StringVar(&services, "service-cidr", localcluster.DefaultServiceCIDR, "addresses of services")
+	f.StringVar(&pods, "pod-cidr", bootstrap.DefaultPodCIDR, "addresses of pods")
+	f.StringVar(&services, "service-cidr", bootstrap.DefaultServiceCIDR, "addresses of services")
 	outputFlag(c, &output)
 	return c
 }

@@ -16,11 +16,16 @@ import (
 // Extract puts a component of kind files or rootfs below dest. Everything is written and checked in a folder beside
 // it first; then each file is put in its place at once, over an older one if need be.
 func (b *Bundle) Extract(ctx context.Context, component, dest string) error {
+	return b.Install(ctx, component, dest, func(...string) error { return nil })
+}
+
+// Install is Extract that tells keep of all files that are about to be made or replaced.
+func (b *Bundle) Install(ctx context.Context, component, dest string, keep func(paths ...string) error) error {
 	p, err := b.partOf(component, KindFiles, KindRootfs)
 	if err != nil {
 		return err
 	}
-	if err := b.extract(ctx, p, dest); err != nil {
+	if err := b.extract(ctx, p, dest, keep); err != nil {
 		if len(fault.All(err)) > 0 || ctx.Err() != nil {
 			return err
 		}
@@ -30,8 +35,11 @@ func (b *Bundle) Extract(ctx context.Context, component, dest string) error {
 	return nil
 }
 
-func (b *Bundle) extract(ctx context.Context, p part, dest string) error {
-	staging := filepath.Join(dest, ".slipway-"+p.Name)
+// Staging is the folder that a component is written to before its files are put in their places below dest.
+func Staging(component, dest string) string { return filepath.Join(dest, ".slipway-"+component) }
+
+func (b *Bundle) extract(ctx context.Context, p part, dest string, keep func(paths ...string) error) error {
+	staging := Staging(p.Name, dest)
 	if err := os.RemoveAll(staging); err != nil { // of a run that was killed
 		return err
 	}
@@ -41,6 +49,13 @@ func (b *Bundle) extract(ctx context.Context, p part, dest string) error {
 		return err
 	}
 	if err := syncFS(staging); err != nil {
+		return err
+	}
+	paths := []string{stampPath(dest, p.Name)}
+	for _, name := range files {
+		paths = append(paths, filepath.Join(dest, name))
+	}
+	if err := keep(paths...); err != nil {
 		return err
 	}
 	if err := place(staging, dest); err != nil {

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 )
 
 // Host changes the host it runs on, and writes the journal before each change. All its methods may
@@ -62,7 +61,7 @@ func (h *Host) WriteFiles(step string, files []File) error {
 		}
 		todo = append(todo, f)
 		before = append(before, missingDirs(step, filepath.Dir(f.Path), dirs)...)
-		e, err := fileEntry(step, f.Path)
+		e, err := h.journal.fileEntry(step, f.Path)
 		if err != nil {
 			return err
 		}
@@ -106,8 +105,11 @@ func missingDirs(step, path string, known map[string]bool) []Entry {
 	return out
 }
 
-func fileEntry(step, path string) (Entry, error) {
+func (j *Journal) fileEntry(step, path string) (Entry, error) {
 	e := Entry{Step: step, Kind: KindFile, Name: path}
+	if _, ok := j.find(KindFile, path); ok {
+		return e, nil // it is the first entry that counts: no need to look
+	}
 	st, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		e.Absent = true
@@ -116,13 +118,12 @@ func fileEntry(step, path string) (Entry, error) {
 	if err != nil {
 		return e, fmt.Errorf("look at %q: %w", path, err)
 	}
-	e.Mode = st.Mode()
-	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
-		e.UID, e.GID = int(sys.Uid), int(sys.Gid)
-	}
+	e.setOwner(st)
 	switch {
 	case st.Mode()&fs.ModeSymlink != 0:
 		e.Link, err = os.Readlink(path)
+	case st.Mode().IsRegular() && st.Size() > maxContent:
+		e.Copy, err = j.copyAside(path)
 	case st.Mode().IsRegular():
 		e.Content, err = os.ReadFile(path)
 	default:
@@ -188,6 +189,20 @@ func DifferingSysctls(want []Sysctl) []string {
 		}
 	}
 	return out
+}
+
+// KeepSysctls records settings that somebody else is going to change.
+func (h *Host) KeepSysctls(step string, names ...string) error {
+	for _, name := range names {
+		v, err := Sysctl{Name: name}.read()
+		if err != nil {
+			continue // this kernel has none of that name
+		}
+		if err := h.journal.Record(Entry{Step: step, Kind: KindSysctl, Name: name, Value: v}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // SetSysctls records and sets the settings that have another value.

@@ -5,10 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
+	"time"
+
+	"github.com/google/renameio/v2"
 )
 
 // JournalVersion is the version of the journal's format. A newer binary reads older journals.
@@ -22,13 +28,16 @@ type Entry struct {
 	Name    string `json:"name"` // path, sysctl or unit
 	Absent  bool   `json:"absent,omitempty"`
 
-	Content []byte      `json:"content,omitempty"` // file: what was in it
-	Link    string      `json:"link,omitempty"`    // symbolic link: where it pointed
-	Mode    fs.FileMode `json:"mode,omitempty"`
-	UID     int         `json:"uid,omitempty"`
-	GID     int         `json:"gid,omitempty"`
+	Content  []byte      `json:"content,omitempty"`  // file: what was in it
+	Copy     string      `json:"copy,omitempty"`     // large file: where what was in it is kept, beside the journal
+	Link     string      `json:"link,omitempty"`     // symbolic link: where it pointed
+	Children []string    `json:"children,omitempty"` // tree: what was in it
+	Mode     fs.FileMode `json:"mode,omitempty"`
+	ModTime  time.Time   `json:"modTime,omitzero"`
+	UID      int         `json:"uid,omitempty"`
+	GID      int         `json:"gid,omitempty"`
 
-	Value   string `json:"value,omitempty"`   // sysctl
+	Value   string `json:"value,omitempty"`   // sysctl, note
 	Enabled bool   `json:"enabled,omitempty"` // unit
 	Active  bool   `json:"active,omitempty"`  // unit
 }
@@ -40,6 +49,8 @@ type Kind string
 const (
 	KindFile   Kind = "file"
 	KindDir    Kind = "dir"
+	KindTree   Kind = "tree"
+	KindNote   Kind = "note"
 	KindSysctl Kind = "sysctl"
 	KindUnit   Kind = "unit"
 )
@@ -123,8 +134,46 @@ func (j *Journal) Entries() []Entry {
 	return append([]Entry(nil), j.list...)
 }
 
+func (j *Journal) find(kind Kind, name string) (Entry, bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	i := slices.IndexFunc(j.list, func(e Entry) bool { return e.Kind == kind && e.Name == name })
+	if i < 0 {
+		return Entry{}, false
+	}
+	return j.list[i], true
+}
+
+// maxContent is the size in bytes up to which a file's content is in the journal itself.
+const maxContent = 64 << 10
+
+// copyAside copies a file beside the journal and syncs it.
+func (j *Journal) copyAside(path string) (string, error) {
+	dir := j.path + ".files"
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	in, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer in.Close()
+	out, err := renameio.NewPendingFile(filepath.Join(dir, url.PathEscape(path)), renameio.WithPermissions(0o600))
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = out.Cleanup() }()
+	if _, err := io.Copy(out, in); err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, url.PathEscape(path)), out.CloseAtomicallyReplace()
+}
+
 // Remove deletes the journal: everything has been put back.
 func (j *Journal) Remove() error {
+	if err := os.RemoveAll(j.path + ".files"); err != nil {
+		return fmt.Errorf("remove journal: %w", err)
+	}
 	if err := os.Remove(j.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove journal: %w", err)
 	}

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
+
+	"slipway.dev/slipway/internal/fault"
 )
 
 // Step is one thing that a host must have or do. Its constructor closes over exactly what it needs.
@@ -139,4 +142,67 @@ func converge(ctx context.Context, s Step, progress func(string)) (State, error)
 		return Unchanged, nil
 	}
 	return Done, s.Do(ctx, progress)
+}
+
+// Without leaves out steps that somebody else does; those that need one of them then need what that needed. The fault is
+// step-unknown.
+func Without(steps []Step, names []string) ([]Step, error) {
+	var known, unknown []string
+	for _, s := range steps {
+		known = append(known, s.Name)
+	}
+	for _, n := range names {
+		if !slices.Contains(known, n) {
+			unknown = append(unknown, n)
+		}
+	}
+	if len(unknown) > 0 {
+		return nil, fault.New("step-unknown", fmt.Sprintf("skip the steps %q", unknown), fmt.Errorf("the steps are %q", known),
+			"use names of this list")
+	}
+	var out []Step
+	instead := map[string][]string{} // of a step that is left out: what it needed
+	for _, s := range steps {
+		var needs []string
+		for _, n := range s.Needs {
+			if before, gone := instead[n]; gone {
+				needs = append(needs, before...)
+			} else {
+				needs = append(needs, n)
+			}
+		}
+		slices.Sort(needs)
+		s.Needs = slices.Compact(needs)
+		if slices.Contains(names, s.Name) {
+			instead[s.Name] = s.Needs
+			continue
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// Change is what a step would change.
+type Change struct {
+	Step string   `json:"step"`
+	What []string `json:"what"`
+}
+
+// Plan asks every step what it would change. Nothing is changed.
+func Plan(ctx context.Context, host string, steps []Step) ([]Change, error) {
+	if err := Validate(steps); err != nil {
+		return nil, err
+	}
+	var out []Change
+	var errs []error
+	for _, s := range steps {
+		what, err := s.Check(ctx)
+		if err != nil {
+			errs = append(errs, NewProblem(s.Name, err).Fault(host))
+		}
+		if len(what) > 0 {
+			out = append(out, Change{s.Name, what})
+		}
+	}
+	return out, errors.Join(errs...)
 }

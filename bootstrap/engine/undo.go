@@ -82,12 +82,25 @@ func (e Entry) restore() error {
 		return e.restoreFile()
 	case KindDir:
 		return e.removeDir()
+	case KindTree:
+		return e.restoreTree()
+	case KindNote:
+		return nil
 	case KindSysctl:
-		return os.WriteFile(Sysctl{Name: e.Name}.path(), []byte(e.Value), 0o600)
+		return e.restoreSysctl()
 	case KindUnit:
 		return nil // once their files are back: restoreUnits
 	}
 	return fmt.Errorf("this program does not know what a %q is", e.Kind)
+}
+
+// restoreSysctl is content with a setting that has gone, with its kernel module.
+func (e Entry) restoreSysctl() error {
+	s := Sysctl{Name: e.Name}
+	if v, err := s.read(); errors.Is(err, fs.ErrNotExist) || err == nil && v == e.Value {
+		return nil
+	}
+	return os.WriteFile(s.path(), []byte(e.Value), 0o600)
 }
 
 func (e Entry) restoreFile() error {
@@ -100,10 +113,25 @@ func (e Entry) restoreFile() error {
 	if err := os.MkdirAll(filepath.Dir(e.Name), 0o755); err != nil { //nolint:gosec // system directories are world-readable
 		return err
 	}
-	if err := replaceFile(File{Path: e.Name, Data: e.Content, Mode: e.Mode, Link: e.Link}); err != nil {
+	data, err := e.content()
+	if err != nil {
 		return err
 	}
-	return os.Lchown(e.Name, e.UID, e.GID)
+	if err := replaceFile(File{Path: e.Name, Data: data, Mode: e.Mode, Link: e.Link}); err != nil {
+		return err
+	}
+	if err := os.Lchown(e.Name, e.UID, e.GID); err != nil || e.Link != "" || e.ModTime.IsZero() {
+		return err
+	}
+	// After a change of owner: that clears the bits that a change of mode sets.
+	return errors.Join(os.Chmod(e.Name, e.Mode), os.Chtimes(e.Name, e.ModTime, e.ModTime))
+}
+
+func (e Entry) content() ([]byte, error) {
+	if e.Copy != "" {
+		return os.ReadFile(e.Copy)
+	}
+	return e.Content, nil
 }
 
 // removeDir removes a directory that was not there before, unless somebody else has put something into it.
@@ -137,17 +165,40 @@ func restoreUnits(ctx context.Context, entries []Entry) error {
 }
 
 func restoreUnit(ctx context.Context, c *dbus.Conn, e Entry) error {
-	var err error
-	if e.Enabled {
-		_, _, err = c.EnableUnitFilesContext(ctx, []string{e.Name}, false, true)
-	} else {
-		_, err = c.DisableUnitFilesContext(ctx, []string{e.Name}, false)
-	}
-	if err != nil || !e.Active {
+	p, err := c.GetUnitPropertiesContext(ctx, e.Name)
+	if err != nil {
 		return err
 	}
-	_, err = c.RestartUnitContext(ctx, e.Name, "replace", nil)
-	return err
+	switch enabled := p["UnitFileState"] == "enabled"; {
+	case e.Enabled && !enabled:
+		_, _, err = c.EnableUnitFilesContext(ctx, []string{e.Name}, false, true)
+	case !e.Enabled && enabled:
+		_, err = c.DisableUnitFilesContext(ctx, []string{e.Name}, false)
+	}
+	if err != nil {
+		return err
+	}
+	if e.Active {
+		return runJob(ctx, c.RestartUnitContext, e.Name)
+	}
+	return runJob(ctx, c.StopUnitContext, e.Name)
+}
+
+// runJob starts, restarts or stops a unit, and returns when systemd has done that.
+func runJob(ctx context.Context, start func(context.Context, string, string, chan<- string) (int, error), unit string) error {
+	result := make(chan string, 1)
+	if _, err := start(ctx, unit, "replace", result); err != nil {
+		return err
+	}
+	select {
+	case r := <-result:
+		if r != "done" {
+			return fmt.Errorf("systemd says %q; see `journalctl -u %s`", r, unit)
+		}
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // StopUnit stops and disables a unit and waits until it has ended. One that is not there is fine.
@@ -164,20 +215,13 @@ func (h *Host) StopUnit(ctx context.Context, name string) error {
 	if p["LoadState"] == "not-found" {
 		return nil
 	}
-	if _, err := c.DisableUnitFilesContext(ctx, []string{name}, false); err != nil {
-		return fmt.Errorf("disable unit %q: %w", name, err)
+	if p["UnitFileState"] == "enabled" {
+		if _, err := c.DisableUnitFilesContext(ctx, []string{name}, false); err != nil {
+			return fmt.Errorf("disable unit %q: %w", name, err)
+		}
 	}
-	result := make(chan string, 1)
-	if _, err := c.StopUnitContext(ctx, name, "replace", result); err != nil {
+	if err := runJob(ctx, c.StopUnitContext, name); err != nil {
 		return fmt.Errorf("stop unit %q: %w", name, err)
 	}
-	select {
-	case r := <-result:
-		if r != "done" {
-			return fmt.Errorf("stop unit %q: systemd says %q", name, r)
-		}
-		return nil
-	case <-ctx.Done():
-		return errors.Join(fmt.Errorf("stop unit %q", name), context.Cause(ctx))
-	}
+	return nil
 }

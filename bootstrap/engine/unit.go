@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -85,17 +84,14 @@ func changeTime(path string) (time.Time, error) {
 	return time.Unix(sys.Ctim.Unix()), nil
 }
 
-// StartUnit records whether the unit was enabled and active, enables it, and starts it, or restarts it if it runs
-// with older files. It returns when the unit has said that it is up.
-func (h *Host) StartUnit(ctx context.Context, step string, u Unit) error {
+// StartUnit enables a unit, and starts it, or restarts it if it runs with older files. It returns when the unit has said
+// that it is up. KeepUnits comes before.
+func (h *Host) StartUnit(ctx context.Context, u Unit) error {
 	c, err := dbus.NewSystemdConnectionContext(ctx)
 	if err != nil {
 		return fmt.Errorf("reach systemd: %w", err)
 	}
 	defer c.Close()
-	if err := h.recordUnit(ctx, step, c, u.Name); err != nil {
-		return err
-	}
 	if err := c.ReloadContext(ctx); err != nil {
 		return fmt.Errorf("reload systemd: %w", err)
 	}
@@ -106,28 +102,29 @@ func (h *Host) StartUnit(ctx context.Context, step string, u Unit) error {
 		return err
 	}
 	_ = c.ResetFailedUnitContext(ctx, u.Name) // one that has not failed refuses
-	result := make(chan string, 1)
-	if _, err := c.RestartUnitContext(ctx, u.Name, "replace", result); err != nil {
+	if err := runJob(ctx, c.RestartUnitContext, u.Name); err != nil {
 		return fmt.Errorf("start unit %q: %w", u.Name, err)
 	}
-	select {
-	case r := <-result:
-		if r != "done" {
-			return fmt.Errorf("start unit %q: systemd says %q; see `journalctl -u %s`", u.Name, r, u.Name)
-		}
-		return nil
-	case <-ctx.Done():
-		return errors.Join(fmt.Errorf("start unit %q", u.Name), context.Cause(ctx))
-	}
+	return nil
 }
 
-func (h *Host) recordUnit(ctx context.Context, step string, c *dbus.Conn, name string) error {
-	p, err := c.GetUnitPropertiesContext(ctx, name)
+// KeepUnits records whether units are there, enabled and active. It must be called before their files are written.
+func (h *Host) KeepUnits(ctx context.Context, step string, names ...string) error {
+	c, err := dbus.NewSystemdConnectionContext(ctx)
 	if err != nil {
-		return fmt.Errorf("look at unit %q: %w", name, err)
+		return fmt.Errorf("reach systemd: %w", err)
 	}
-	return h.journal.Record(Entry{
-		Step: step, Kind: KindUnit, Name: name, Absent: p["LoadState"] == "not-found",
-		Enabled: p["UnitFileState"] == "enabled", Active: p["ActiveState"] == "active",
-	})
+	defer c.Close()
+	var entries []Entry
+	for _, name := range names {
+		p, err := c.GetUnitPropertiesContext(ctx, name)
+		if err != nil {
+			return fmt.Errorf("look at unit %q: %w", name, err)
+		}
+		entries = append(entries, Entry{
+			Step: step, Kind: KindUnit, Name: name, Absent: p["LoadState"] == "not-found",
+			Enabled: p["UnitFileState"] == "enabled", Active: p["ActiveState"] == "active",
+		})
+	}
+	return h.journal.Record(entries...)
 }

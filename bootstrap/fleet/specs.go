@@ -27,49 +27,62 @@ type Plan struct {
 }
 
 // NewPlan makes the keys and certificates of a cluster. bundle is the bundle's directory on the hosts.
-func NewPlan(c bootstrap.Cluster, nodes []bootstrap.Node, alg certs.Algorithm, bundle string, now time.Time) (*Plan, error) {
-	cas, err := certs.NewAuthorities(alg, now)
-	if err != nil {
-		return nil, fmt.Errorf("make certificate authorities: %w", err)
-	}
+func NewPlan(
+	c bootstrap.Cluster, nodes []bootstrap.Node, cas *certs.Authorities, bundle string, now time.Time,
+) (*Plan, error) {
 	encryption, err := encryptionConfig()
 	if err != nil {
 		return nil, err
 	}
-	pki := certs.Cluster{
-		Name: c.Name, DNSDomain: c.DNSDomain, ServiceIP: c.ServiceIP(), Endpoint: "https://" + c.Endpoint,
-	}
-	if host, _, err := net.SplitHostPort(c.Endpoint); err == nil {
-		pki.ExtraSANs = append(pki.ExtraSANs, host)
-	}
 	p := &Plan{}
 	for _, n := range nodes {
-		files, err := cas.NodeFiles(pki, certs.Node{
-			Name: n.Name, Addresses: []netip.Addr{n.Address}, ControlPlane: n.ControlPlane,
-		}, now)
+		s, err := NewSpec(c, n, cas, bundle, now)
 		if err != nil {
 			return nil, err
-		}
-		s := &bootstrap.NodeSpec{
-			Version: bootstrap.SpecVersion, Cluster: c, Node: n, Bundle: bundle, Files: identities(files),
 		}
 		if n.ControlPlane {
 			s.Files = append(s.Files, encryption)
 		}
-		if !n.Init {
-			s.Files = slices.DeleteFunc(s.Files, func(f engine.File) bool { return f.Path == superAdmin })
-		}
 		p.Specs = append(p.Specs, s)
 	}
-	p.Kubeconfig, err = cas.AdminKubeconfig(pki, "https://"+c.Endpoint, now)
+	p.Kubeconfig, err = cas.AdminKubeconfig(PKI(c), "https://"+c.Endpoint, now)
 	return p, err
+}
+
+// NewSpec makes the specification of one node, with certificates that cas signs. Encryption keys are not among its files.
+func NewSpec(
+	c bootstrap.Cluster, n bootstrap.Node, cas *certs.Authorities, bundle string, now time.Time,
+) (*bootstrap.NodeSpec, error) {
+	files, err := cas.NodeFiles(PKI(c), certs.Node{
+		Name: n.Name, Addresses: []netip.Addr{n.Address}, ControlPlane: n.ControlPlane,
+	}, now)
+	if err != nil {
+		return nil, err
+	}
+	s := &bootstrap.NodeSpec{Version: bootstrap.SpecVersion, Cluster: c, Node: n, Bundle: bundle, Files: Identity(files)}
+	if !n.Init {
+		s.Files = slices.DeleteFunc(s.Files, func(f engine.File) bool { return f.Path == superAdmin })
+	}
+	return s, nil
+}
+
+// PKI is what certificates say of a cluster.
+func PKI(c bootstrap.Cluster) certs.Cluster {
+	pki := certs.Cluster{
+		Name: c.Name, DNSDomain: c.DNSDomain, ServiceIP: c.ServiceIP(), Endpoint: "https://" + c.Endpoint, ExtraSANs: c.ExtraSANs,
+	}
+	if host, _, err := net.SplitHostPort(c.Endpoint); err == nil {
+		pki.ExtraSANs = append(slices.Clone(pki.ExtraSANs), host)
+	}
+	return pki
 }
 
 // superAdmin can do everything whatever RBAC says, and cannot be revoked: only the node that makes the cluster's objects
 // has it, as with kubeadm.
 const superAdmin = kubernetesDir + "/super-admin.conf"
 
-func identities(files []certs.File) []engine.File {
+// Identity gives certificates' files the paths that they have on a host.
+func Identity(files []certs.File) []engine.File {
 	out := make([]engine.File, 0, len(files))
 	for _, f := range files {
 		path := f.Path

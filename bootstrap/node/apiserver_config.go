@@ -58,9 +58,9 @@ anonymous:
   - path: /api/v1/namespaces/kube-public/configmaps/cluster-info
 `
 
-func (n *builder) apiServerConfig(name string) engine.Step {
+func (n *builder) apiServerConfig(name string, needs ...string) engine.Step {
 	return n.filesStep(name, []engine.File{
 		{Path: auditPolicy, Data: []byte(auditPolicyText), Mode: 0o600},
 		{Path: authentication, Data: []byte(authenticationText), Mode: 0o600},
-	})
+	}, needs...)
 }

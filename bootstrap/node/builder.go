@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 
 	"slipway.dev/slipway/addons"
@@ -53,12 +54,16 @@ func (n *builder) renderAddons(ctx context.Context) ([]addons.Addon, error) {
 		return nil, err
 	}
 	c := n.Cluster
-	return addons.Render(addons.Config{
+	list, err := addons.Render(addons.Config{
 		PodCIDR: c.PodCIDR, ServiceCIDR: c.ServiceCIDR, DNSIP: c.DNSIP(), DNSDomain: c.DNSDomain,
 		APIHost: host, APIPort: port, Images: n.refs, KubernetesVersion: c.KubernetesVersion,
 		ControlPlanes: len(c.ControlPlanes), Nodes: len(c.ControlPlanes) + c.Workers,
 		UpstreamDNS: c.UpstreamDNS, Typha: c.Typha, ConntrackLimits: !n.Node.Shared,
 	}, manifests)
+	if c.NoCNI {
+		list = slices.DeleteFunc(list, func(a addons.Addon) bool { return a.Name == "calico" })
+	}
+	return list, err
 }
 
 func (n *builder) endpoint() (string, int, error) {

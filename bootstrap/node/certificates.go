@@ -18,9 +18,9 @@ const (
 )
 
 // certificates writes the node's identity. A host that is a node of another cluster is refused.
-func (n *builder) certificates(name string) engine.Step {
+func (n *builder) certificates(name string, needs ...string) engine.Step {
 	return engine.Step{
-		Name: name,
+		Name: name, Needs: needs,
 		Check: func(context.Context) ([]string, error) {
 			if err := n.checkOwner(); err != nil {
 				return nil, err

@@ -66,9 +66,10 @@ WantedBy=multi-user.target
 `
 
 func (n *builder) containerd(name string, needs ...string) engine.Step {
-	return n.service(name, engine.Unit{
-		Name: "containerd.service", Files: []string{containerdConfig, containerdUnit, containerdProgram},
-	}, func() ([]engine.File, error) {
+	const unit = "containerd.service"
+	s := n.service(name, engine.Unit{
+		Name: unit, Files: []string{containerdConfig, containerdUnit, containerdProgram},
+	}, nil, func() ([]engine.File, error) {
 		restricted, err := oomScoreRestricted()
 		if err != nil {
 			return nil, err
@@ -79,10 +80,18 @@ func (n *builder) containerd(name string, needs ...string) engine.Step {
 			{Path: containerdUnit, Data: []byte(containerdUnitText), Mode: 0o644},
 		}, nil
 	}, needs...)
+	stop := s.Undo
+	s.Undo = func(ctx context.Context) error {
+		if err := stop(ctx); err != nil || n.host.HadUnit(unit) {
+			return err // an administrator's own containers live on
+		}
+		return endCgroups(ctx, "system.slice/"+unit) // the shims, which outlive containerd
+	}
+	return s
 }
 
-// service is a step that writes files and keeps a unit running with them.
-func (n *builder) service(name string, u engine.Unit, list func() ([]engine.File, error), needs ...string) engine.Step {
+// service is a step that writes files and keeps a unit running with them, which makes systemd start also those in also.
+func (n *builder) service(name string, u engine.Unit, also []string, list func() ([]engine.File, error), needs ...string) engine.Step {
 	return engine.Step{
 		Name: name, Needs: needs,
 		Check: func(ctx context.Context) ([]string, error) {
@@ -104,10 +113,13 @@ func (n *builder) service(name string, u engine.Unit, list func() ([]engine.File
 			if err != nil {
 				return err
 			}
+			if err := n.host.KeepUnits(ctx, name, append(also, u.Name)...); err != nil {
+				return err
+			}
 			if err := n.host.WriteFiles(name, files); err != nil {
 				return err
 			}
-			return n.host.StartUnit(ctx, name, u)
+			return n.host.StartUnit(ctx, u)
 		},
 		Undo: func(ctx context.Context) error { return n.host.StopUnit(ctx, u.Name) },
 	}
@@ -118,6 +130,9 @@ func (n *builder) importImages(name string, needs ...string) engine.Step {
 	return engine.Step{
 		Name: name, Needs: needs,
 		Check: func(ctx context.Context) ([]string, error) {
+			if _, err := os.Stat(containerdSocket); err != nil {
+				return n.imagesOfNode(), nil //nolint:nilerr // it has none before it runs
+			}
 			return n.bundle.Missing(ctx, containerdSocket, n.imagesOfNode())
 		},
 		Do: func(ctx context.Context, progress func(string)) error {

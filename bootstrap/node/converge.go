@@ -15,29 +15,68 @@ import (
 // StateDir is where a host keeps the journal and the lock.
 const StateDir = "/var/lib/slipway"
 
-// Converge makes this host the node of spec, or completes what an earlier run began. One at a time runs on a host;
-// the kernel gives the lock back when the process dies. The faults are those of the steps and converge-running.
-func Converge(ctx context.Context, spec *bootstrap.NodeSpec, report engine.Report) error {
+// Lock keeps two runs on this host apart; the kernel gives the lock back when the process dies. The fault is
+// converge-running.
+func Lock() (*flock.Lock, error) {
 	held, err := flock.Try(filepath.Join(StateDir, "lock"), flock.Exclusive)
 	if errors.Is(err, flock.ErrHeld) {
-		return fault.New("converge-running", "make this host a node", err,
+		return nil, fault.New("converge-running", "change this host", err,
 			"wait until the other run has ended, then run the same command again")
 	}
+	return held, err
+}
+
+// Converge makes this host the node of spec, or completes what an earlier run began. The faults are those of the steps
+// and of Lock.
+func Converge(ctx context.Context, spec *bootstrap.NodeSpec, report engine.Report) error {
+	held, err := Lock()
 	if err != nil {
 		return err
 	}
 	defer held.Unlock()
-	journal, err := engine.OpenJournal(filepath.Join(StateDir, "journal.jsonl"))
-	if err != nil {
-		return err
-	}
-	b, err := images.Open(spec.Bundle)
-	if err != nil {
-		return err
-	}
-	steps, err := Steps(ctx, spec, engine.NewHost(journal), b)
+	steps, err := Prepare(ctx, spec)
 	if err != nil {
 		return err
 	}
 	return engine.Run(ctx, spec.Node.Name, steps, report)
+}
+
+// Prepare gives the steps that make this host the node of spec. The lock must be held while they run.
+func Prepare(ctx context.Context, spec *bootstrap.NodeSpec) ([]engine.Step, error) {
+	journal, err := openJournal()
+	if err != nil {
+		return nil, err
+	}
+	b, err := images.Open(spec.Bundle)
+	if err != nil {
+		return nil, err
+	}
+	return Steps(ctx, spec, engine.NewHost(journal), b)
+}
+
+func openJournal() (*engine.Journal, error) {
+	return engine.OpenJournal(filepath.Join(StateDir, "journal.jsonl"))
+}
+
+// Undo takes back all that the steps did on this host; spec, which is nil when it is not known, says which those were. The
+// bundle is not needed. The lock must be held.
+func Undo(ctx context.Context, spec *bootstrap.NodeSpec, report engine.Report) error {
+	journal, err := openJournal()
+	if err != nil {
+		return err
+	}
+	if spec == nil {
+		spec = &bootstrap.NodeSpec{}
+	}
+	n := &builder{NodeSpec: spec, host: engine.NewHost(journal), refs: map[string]string{}}
+	return engine.Undo(ctx, spec.Node.Name, n.steps(), journal, report)
+}
+
+// HasJournal tells whether anything on this host has been changed and not been taken back.
+func HasJournal() (bool, error) {
+	j, err := openJournal()
+	if err != nil {
+		return false, err
+	}
+	return len(j.Entries()) > 0, nil
 }

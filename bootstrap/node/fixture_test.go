@@ -32,7 +32,11 @@ func testSpecs(t *testing.T) []*bootstrap.NodeSpec {
 		}
 		nodes = append(nodes, n)
 	}
-	p, err := fleet.NewPlan(c, nodes, certs.ECDSA, "/bundle", time.Now())
+	cas, err := certs.NewAuthorities(certs.ECDSA, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := fleet.NewPlan(c, nodes, cas, "/bundle", time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

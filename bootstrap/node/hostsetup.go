@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -13,9 +14,64 @@ import (
 	"slipway.dev/slipway/images"
 )
 
+// filledByOthers are the directories that the container runtime, the kubelet, etcd and the network's pods fill. The audit
+// log is not among them: it outlives the node.
+func filledByOthers() []string {
+	return []string{
+		"/opt/containerd", "/run/calico", "/run/containerd", "/run/nri", "/run/nodeagent", "/usr/libexec/kubernetes", "/var/lib/calico", "/var/lib/cni", "/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet",
+		"/var/log/calico", "/var/log/containers", "/var/log/pods", "/var/lib/kube-proxy",
+	}
+}
+
+// madeByOthers are single files and directories that they make in places where others keep theirs too. Directories go if
+// nothing else is in them.
+func madeByOthers() (files, dirs []string) {
+	return []string{
+			"/run/xtables.lock", // of iptables, which Felix runs
+			"/etc/cni/net.d/10-calico.conflist", "/etc/cni/net.d/calico-kubeconfig",
+			"/opt/cni/bin/calico", "/opt/cni/bin/calico-ipam", "/opt/cni/bin/install",
+		}, []string{
+			"/lib/modules", // a pod's mount wants it to be there
+			"/run/mount", "/run/netns",
+		}
+}
+
+// directories claims them before anything is in them, so that all of it goes with the node.
+func (n *builder) directories(name string) engine.Step {
+	return engine.Step{
+		Name: name,
+		Check: func(context.Context) ([]string, error) {
+			var change []string
+			for _, dir := range n.host.Unclaimed(filledByOthers()...) {
+				change = append(change, "note what is in "+dir)
+			}
+			return change, nil
+		},
+		Do: func(context.Context, func(string)) error {
+			files, dirs := madeByOthers()
+			return errors.Join(n.host.Keep(name, files...), n.host.KeepDirs(name, dirs...), n.host.Claim(name, filledByOthers()...))
+		},
+	}
+}
+
+// notedMounts is the note about the mounts that were private.
+const notedMounts = "private-mounts"
+
 // sharedMounts lets pods' mounts be seen by the host (Calico's, and those of storage drivers). systemd does it on
 // real hosts, and leaves it alone in containers.
 func (n *builder) sharedMounts(name string) engine.Step {
+	private := func() (out []string, err error) {
+		mounts, err := mountinfo.GetMounts(nil)
+		if err != nil {
+			return nil, fmt.Errorf("list mounts: %w", err)
+		}
+		for _, m := range mounts {
+			if !strings.Contains(m.Optional, "shared:") {
+				out = append(out, m.Mountpoint)
+			}
+		}
+		return out, nil
+	}
 	return engine.Step{
 		Name: name,
 		Check: func(context.Context) ([]string, error) {
@@ -29,10 +85,31 @@ func (n *builder) sharedMounts(name string) engine.Step {
 			return []string{"share the mounts below /"}, nil
 		},
 		Do: func(context.Context, func(string)) error {
+			before, err := private()
+			if err != nil {
+				return err
+			}
+			if err := n.host.Note(name, notedMounts, strings.Join(before, "\n")); err != nil {
+				return err
+			}
 			if err := unix.Mount("", "/", "", unix.MS_SHARED|unix.MS_REC, ""); err != nil {
 				return fmt.Errorf("share the mounts below /: %w", err)
 			}
 			return nil
+		},
+		Undo: func(context.Context) error {
+			before, ok := n.host.Noted(notedMounts)
+			if !ok {
+				return nil
+			}
+			var errs []error
+			for m := range strings.SplitSeq(before, "\n") {
+				err := unix.Mount("", m, "", unix.MS_PRIVATE, "")
+				if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) { // it is no mount any more
+					errs = append(errs, fmt.Errorf("make mount %q private again: %w", m, err))
+				}
+			}
+			return errors.Join(errs...)
 		},
 	}
 }
@@ -40,20 +117,7 @@ func (n *builder) sharedMounts(name string) engine.Step {
 // kernel sets what forwarding for pods needs, now and for the next boot. Kernel modules load by themselves when
 // overlay, VXLAN or nftables are used.
 func (n *builder) kernel(name string) engine.Step {
-	settings := []engine.Sysctl{
-		{Name: "net.ipv4.ip_forward", Value: "1"},
-		// A connection to a service that gets no answer, because a policy forbids it or its pod has just gone, leaves an
-		// entry that ties its source port to that pod for as long. The kernel's 120 s outlive the pod; the next
-		// connection from that port would then hang although other pods serve.
-		{Name: "net.netfilter.nf_conntrack_tcp_timeout_syn_sent", Value: "5"},
-	}
-	if !n.Node.Shared { // these count for all of the kernel
-		settings = append(settings,
-			// Every container's log is watched; the default of 128 is gone with a few dozen pods.
-			engine.Sysctl{Name: "fs.inotify.max_user_instances", Value: "8192"},
-			engine.Sysctl{Name: "fs.inotify.max_user_watches", Value: "524288"},
-		)
-	}
+	settings := n.sysctls()
 	var text strings.Builder
 	for _, s := range settings {
 		fmt.Fprintf(&text, "%s = %s\n", s.Name, s.Value)
@@ -65,12 +129,48 @@ func (n *builder) kernel(name string) engine.Step {
 			return append(engine.DifferingSysctls(settings), engine.Differing(files)...), nil
 		},
 		Do: func(context.Context, func(string)) error {
+			if err := n.noteModules(name); err != nil {
+				return err
+			}
 			if err := n.host.WriteFiles(name, files); err != nil {
 				return err
 			}
 			loadConntrack()
+			if err := n.host.KeepSysctls(name, changedByOthers()...); err != nil {
+				return err
+			}
 			return n.host.SetSysctls(name, settings)
 		},
+		Undo: func(context.Context) error { return n.unloadModules() },
+	}
+}
+
+func (n *builder) sysctls() []engine.Sysctl {
+	settings := []engine.Sysctl{
+		{Name: "net.ipv4.ip_forward", Value: "1"},
+		// A connection to a service that gets no answer, because a policy forbids it or its pod has just gone, leaves an
+		// entry that ties its source port to that pod for as long. The kernel's 120 s outlive the pod; the next
+		// connection from that port would then hang although other pods serve.
+		{Name: "net.netfilter.nf_conntrack_tcp_timeout_syn_sent", Value: "5"},
+	}
+	if n.Node.Shared { // the others count for all of the kernel
+		return settings
+	}
+	return append(settings,
+		// Every container's log is watched; the default of 128 is gone with a few dozen pods.
+		engine.Sysctl{Name: "fs.inotify.max_user_instances", Value: "8192"},
+		engine.Sysctl{Name: "fs.inotify.max_user_watches", Value: "524288"},
+	)
+}
+
+// changedByOthers are the settings that the kubelet and kube-proxy change:
+// https://github.com/kubernetes/component-helpers/blob/master/node/util/sysctl/sysctl.go and
+// https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/#kubeproxy-config-k8s-io-v1alpha1-KubeProxyConntrackConfiguration
+func changedByOthers() []string {
+	return []string{
+		"vm.overcommit_memory", "vm.panic_on_oom", "kernel.panic", "kernel.panic_on_oops", "kernel.keys.root_maxkeys", "kernel.keys.root_maxbytes",
+		"net.netfilter.nf_conntrack_max", "net.netfilter.nf_conntrack_tcp_timeout_established",
+		"net.netfilter.nf_conntrack_tcp_timeout_close_wait", "net.ipv4.conf.all.route_localnet", "net.ipv6.conf.all.forwarding",
 	}
 }
 
@@ -80,34 +180,45 @@ func loadConntrack() {
 	_, _ = netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
 }
 
+// installed are the components whose programs a node gets.
+func (n *builder) installed() (out []string) {
+	for _, c := range n.bundle.Components() {
+		if c.Kind == images.KindFiles {
+			out = append(out, c.Name)
+		}
+	}
+	return out
+}
+
 // binaries puts the programs of the bundle in their places.
-func (n *builder) binaries(name string) engine.Step {
+func (n *builder) binaries(name string, needs ...string) engine.Step {
 	missing := func() (out []string, err error) {
-		for _, c := range n.bundle.Components() {
-			if c.Kind != images.KindFiles {
-				continue
-			}
-			ok, err := n.bundle.Installed(c.Name, "/")
+		for _, c := range n.installed() {
+			ok, err := n.bundle.Installed(c, "/")
 			if err != nil {
 				return nil, err
 			}
 			if !ok {
-				out = append(out, c.Name)
+				out = append(out, c)
 			}
 		}
 		return out, nil
 	}
 	return engine.Step{
-		Name:  name,
+		Name: name, Needs: needs,
 		Check: func(context.Context) ([]string, error) { return missing() },
 		Do: func(ctx context.Context, progress func(string)) error {
 			todo, err := missing()
 			if err != nil {
 				return err
 			}
+			keep := func(paths ...string) error { return n.host.Keep(name, paths...) }
 			for _, c := range todo {
 				progress("install " + c)
-				if err := n.bundle.Extract(ctx, c, "/"); err != nil {
+				if err := n.host.Claim(name, images.Staging(c, "/")); err != nil {
+					return err
+				}
+				if err := n.bundle.Install(ctx, c, "/", keep); err != nil {
 					return err
 				}
 			}

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -49,12 +51,8 @@ func (n *builder) kubeletUnit() engine.Unit {
 }
 
 func (n *builder) kubelet(name string, needs ...string) engine.Step {
-	return n.service(name, n.kubeletUnit(), func() ([]engine.File, error) {
-		c := n.kubeletConfiguration()
-		if n.Node.ControlPlane && n.Cluster.Dedicated() {
-			c.RegisterWithTaints = []corev1.Taint{{Key: controlPlaneLabel, Effect: corev1.TaintEffectNoSchedule}}
-		}
-		config, err := yaml.Marshal(c)
+	s := n.service(name, n.kubeletUnit(), []string{"network-online.target"}, func() ([]engine.File, error) {
+		config, err := yaml.Marshal(n.ownKubeletConfiguration())
 		if err != nil {
 			return nil, fmt.Errorf("write the kubelet's configuration: %w", err)
 		}
@@ -65,9 +63,33 @@ func (n *builder) kubelet(name string, needs ...string) engine.Step {
 			{Path: kubeletFlags, Data: []byte(flags), Mode: 0o600},
 		}, nil
 	}, needs...)
+	stop := s.Undo
+	s.Undo = func(ctx context.Context) error {
+		if err := stop(ctx); err != nil {
+			return err
+		}
+		// The pods outlive the kubelet. They end here without their network being taken down one by one, for which the
+		// API would have to answer: it all goes at once.
+		return errors.Join(endCgroups(ctx, podGroups()...), n.host.StopUnit(ctx, "kubepods.slice"))
+	}
+	return s
 }
 
-// kubeletConfiguration is that of all nodes of the cluster. What it leaves out has the kubelet's own default.
+// ownKubeletConfiguration is that of this node.
+func (n *builder) ownKubeletConfiguration() *kubelet.KubeletConfiguration {
+	c := n.kubeletConfiguration()
+	if !n.Node.ServingRequest {
+		c.ServerTLSBootstrap = false
+		c.TLSCertFile, c.TLSPrivateKeyFile = certs.KubeletPKI+"/kubelet.crt", certs.KubeletPKI+"/kubelet.key"
+	}
+	if n.Node.ControlPlane && n.Cluster.Dedicated {
+		c.RegisterWithTaints = []corev1.Taint{{Key: controlPlaneLabel, Effect: corev1.TaintEffectNoSchedule}}
+	}
+	return c
+}
+
+// kubeletConfiguration is that of all nodes of the cluster, also of those that join. What it leaves out has the
+// kubelet's own default.
 func (n *builder) kubeletConfiguration() *kubelet.KubeletConfiguration {
 	on, off := true, false
 	pids := int64(4096) // one pod must not take all process ids of a node
@@ -83,11 +105,10 @@ func (n *builder) kubeletConfiguration() *kubelet.KubeletConfiguration {
 			X509:      kubelet.KubeletX509Authentication{ClientCAFile: caFile},
 		},
 		Authorization:     kubelet.KubeletAuthorization{Mode: kubelet.KubeletAuthorizationModeWebhook},
-		ReadOnlyPort:      0,
-		TLSCertFile:       certs.KubeletPKI + "/kubelet.crt",
-		TLSPrivateKeyFile: certs.KubeletPKI + "/kubelet.key",
-		TLSMinVersion:     "VersionTLS12",
-		TLSCipherSuites:   cipherList(),
+		ReadOnlyPort:       0,
+		ServerTLSBootstrap: true,
+		TLSMinVersion:      "VersionTLS12",
+		TLSCipherSuites:    cipherList(),
 
 		SeccompDefault: &on,
 		PodPidsLimit:   &pids,

@@ -35,11 +35,7 @@ func (n *builder) mark(name string, needs ...string) engine.Step {
 	return engine.Step{
 		Name: name, Needs: needs,
 		Check: func(ctx context.Context) ([]string, error) {
-			c, err := client(adminKubeconfig)
-			if err != nil {
-				return nil, err
-			}
-			o, err := c.CoreV1().Nodes().Get(ctx, n.Node.Name, metav1.GetOptions{})
+			o, err := n.object(ctx, adminKubeconfig)
 			if err == nil && hasLabels(o, controlPlaneLabels()) {
 				return nil, nil
 			}
@@ -91,13 +87,11 @@ func (n *builder) nodeReady(name string, needs ...string) engine.Step {
 			if err != nil {
 				return nil, err
 			}
-			c, err := client(kubeletKubeconfig)
-			if err != nil {
-				return nil, err
-			}
-			o, err := c.CoreV1().Nodes().Get(ctx, n.Node.Name, metav1.GetOptions{})
-			if ok, _ := isReady(o, since); err == nil && ok {
-				return nil, nil
+			o, err := n.object(ctx, kubeletKubeconfig)
+			if err == nil {
+				if ok, _ := isReady(o, since); ok {
+					return nil, nil
+				}
 			}
 			return []string{"wait for the node to be ready"}, nil // also when the API does not answer for the moment
 		},
@@ -109,6 +103,15 @@ func (n *builder) nodeReady(name string, needs ...string) engine.Step {
 			return n.waitNode(ctx, func(o *corev1.Node) (bool, string) { return isReady(o, since) }, progress)
 		},
 	}
+}
+
+// object is this node as the API has it.
+func (n *builder) object(ctx context.Context, kubeconfig string) (*corev1.Node, error) {
+	c, err := client(kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	return c.CoreV1().Nodes().Get(ctx, n.Node.Name, metav1.GetOptions{})
 }
 
 func isReady(o *corev1.Node, since time.Time) (bool, string) {

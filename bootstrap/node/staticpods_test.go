@@ -97,7 +97,7 @@ func TestNobodyProfiles(t *testing.T) {
 func TestKubeletConfiguration(t *testing.T) {
 	for i, s := range testSpecs(t) {
 		s.Node.Shared = i%2 == 0
-		c := testBuilder(t, s).kubeletConfiguration()
+		c := testBuilder(t, s).ownKubeletConfiguration()
 		switch {
 		case *c.Authentication.Anonymous.Enabled, !*c.Authentication.Webhook.Enabled, c.Authorization.Mode != "Webhook",
 			c.ReadOnlyPort != 0, !c.RotateCertificates, *c.EnableProfilingHandler:

@@ -14,42 +14,55 @@ func Steps(ctx context.Context, spec *bootstrap.NodeSpec, host *engine.Host, b *
 	if err != nil {
 		return nil, err
 	}
+	return n.steps(), nil
+}
+
+// steps is the one list: what a run does, what a plan shows, what can be skipped, what is undone.
+func (n *builder) steps() []engine.Step {
 	steps := []engine.Step{
+		n.directories("directories"),
 		n.sharedMounts("shared-mounts"),
 		n.kernel("kernel"),
-		n.binaries("binaries"),
-		n.certificates("certificates"),
+		n.podNetwork("pod-network", "kernel"),
+		n.binaries("binaries", "directories"),
+		n.certificates("certificates", "directories"),
 		n.containerd("containerd", "shared-mounts", "kernel", "binaries"),
 		n.importImages("images", "containerd"),
 	}
-	if spec.Node.ControlPlane {
+	if n.Node.ControlPlane {
 		steps = append(steps,
-			n.apiServerConfig("apiserver-config"),
+			n.apiServerConfig("apiserver-config", "directories"),
 			n.staticPods("static-pods", "certificates", "apiserver-config", "images"),
 		)
 	}
-	needs := []string{"certificates", "images"}
-	if spec.Node.ControlPlane {
+	needs := []string{"certificates", "images", "pod-network"}
+	if n.Node.ControlPlane {
 		needs = append(needs, "static-pods")
 	}
 	steps = append(steps,
 		n.kubelet("kubelet", needs...),
 		n.api("api", "kubelet"),
 	)
-	if spec.Node.Init {
+	if n.Node.Init {
 		steps = append(steps, n.clusterConfig("cluster-config", "api"))
+		if n.Invite != nil {
+			steps = append(steps, n.invite("invite", "cluster-config"))
+		}
 		for _, a := range n.addons {
 			steps = append(steps, n.applyAddon(a.Name, a, "api"))
 		}
 	}
-	if spec.Node.ControlPlane {
+	if n.Node.ControlPlane {
 		steps = append(steps, n.mark("mark", "api"))
 	}
+	if n.Cluster.NoCNI {
+		return steps // what needs the pods' network waits for the administrator's
+	}
 	steps = append(steps, n.nodeReady("node-ready", "api"))
-	if spec.Node.Init {
+	if n.Node.Init {
 		for _, a := range n.addons {
 			steps = append(steps, n.addonReady(a.Name+"-ready", a, a.Name))
 		}
 	}
-	return steps, nil
+	return steps
 }

@@ -40,8 +40,8 @@ func (o MachineOptions) validate() error {
 	if o.Count < 1 || o.Count > maxNodes {
 		bad(fmt.Sprintf("use --count %d", o.Count), fmt.Errorf("it is between 1 and %d", maxNodes))
 	}
-	if need := o.Count + 3; o.Subnet.IsValid() && addresses(o.Subnet) < need {
-		bad(fmt.Sprintf("use --subnet %v", o.Subnet), fmt.Errorf("it has %d addresses, %d are needed", addresses(o.Subnet), need))
+	if err := checkSubnet(o.Subnet, o.Count); err != nil {
+		bad(fmt.Sprintf("use --subnet %v", o.Subnet), err)
 	}
 	if o.Wait <= 0 {
 		bad(fmt.Sprintf("use --wait %v", o.Wait), errors.New("it is not a time to wait"))

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/certs"
 	"slipway.dev/slipway/images"
 	"slipway.dev/slipway/internal/fault"
@@ -18,7 +19,7 @@ import (
 func goodOptions() Options {
 	return Options{
 		Name: "a", ControlPlanes: 1, Wait: time.Minute, Keys: certs.ECDSA,
-		PodCIDR: netip.MustParsePrefix(DefaultPodCIDR), ServiceCIDR: netip.MustParsePrefix(DefaultServiceCIDR),
+		PodCIDR: netip.MustParsePrefix(bootstrap.DefaultPodCIDR), ServiceCIDR: netip.MustParsePrefix(bootstrap.DefaultServiceCIDR),
 	}
 }
 

@@ -79,8 +79,8 @@ func newRecord(o Options, b *images.Bundle, u *images.Unpacked, self string) Rec
 	}
 	r.Cluster = bootstrap.Cluster{
 		Name: o.Name, KubernetesVersion: b.KubernetesVersion(), PodCIDR: o.PodCIDR, ServiceCIDR: o.ServiceCIDR,
-		DNSDomain: "cluster.local", Endpoint: fleet.APIAddress(r.Nodes[0].Address), Workers: o.Workers,
-		UpstreamDNS: len(r.Resolvers) > 0, Typha: o.Typha,
+		DNSDomain: bootstrap.DefaultDNSDomain, Endpoint: fleet.APIAddress(r.Nodes[0].Address), Workers: o.Workers,
+		UpstreamDNS: len(r.Resolvers) > 0, Typha: o.Typha, Dedicated: o.Workers > 0,
 	}
 	for _, n := range r.Nodes[:o.ControlPlanes] {
 		r.Cluster.ControlPlanes = append(r.Cluster.ControlPlanes, bootstrap.Member{Name: n.Name, Address: n.Address})

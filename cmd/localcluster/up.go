@@ -91,7 +91,11 @@ func begin(ctx context.Context, d Dirs, o Options, report engine.Report) (*Clust
 	if err := p.CheckNetwork(ctx, c.Network); err != nil {
 		return nil, err
 	}
-	plan, err := fleet.NewPlan(c.Cluster, c.Nodes, c.Keys, bundleTarget, time.Now())
+	cas, err := certs.NewAuthorities(c.Keys, time.Now())
+	if err != nil {
+		return nil, fmt.Errorf("make certificate authorities: %w", err)
+	}
+	plan, err := fleet.NewPlan(c.Cluster, c.Nodes, cas, bundleTarget, time.Now())
 	if err != nil {
 		return nil, err
 	}

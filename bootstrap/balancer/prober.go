@@ -1,0 +1,94 @@
+package balancer
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"sync"
+	"time"
+)
+
+const (
+	askEvery   = time.Second
+	askTimeout = 2 * time.Second
+)
+
+// prober asks servers for their health.
+type prober struct {
+	caFile string
+
+	mu   sync.Mutex
+	ca   []byte
+	http *http.Client
+}
+
+func newProber(caFile string) *prober { return &prober{caFile: caFile, http: newHTTPClient(nil)} }
+
+// ask says why the server at address is not ready, or nothing.
+func (p *prober) ask(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := p.client().Do(req)
+	if err != nil {
+		return cause(err)
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<16)) // so that the connection can be used again
+	if resp.StatusCode != http.StatusOK {
+		return errors.New("/readyz says " + resp.Status)
+	}
+	return nil
+}
+
+// client gives one that trusts what is in the file now.
+func (p *prober) client() *http.Client {
+	ca, err := os.ReadFile(p.caFile)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err == nil && !bytes.Equal(ca, p.ca) {
+		p.http.CloseIdleConnections()
+		p.ca, p.http = ca, newHTTPClient(ca)
+	}
+	return p.http
+}
+
+func (p *prober) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.http.CloseIdleConnections()
+}
+
+// newHTTPClient verifies only if there is something to verify with: the question carries no secret, and clients
+// verify the server themselves. It speaks HTTP/1.1, in which a connection that timed out is not used again.
+func newHTTPClient(ca []byte) *http.Client {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	roots := x509.NewCertPool()
+	if roots.AppendCertsFromPEM(ca) {
+		config.RootCAs = roots
+	} else {
+		config.InsecureSkipVerify = true
+	}
+	return &http.Client{
+		Transport:     &http.Transport{TLSClientConfig: config, IdleConnTimeout: 10 * askEvery},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// cause leaves out the URL: whoever reads it knows the server already.
+func cause(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}

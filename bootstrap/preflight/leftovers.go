@@ -1,0 +1,67 @@
+package preflight
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+)
+
+// leftoverFiles are patterns of what other installations leave, kubeadm, k3s, RKE2 and k0s among them.
+func leftoverFiles() []string {
+	return []string{
+		"/etc/kubernetes/manifests/*.yaml",
+		"/etc/kubernetes/kubelet.conf",
+		"/etc/kubernetes/admin.conf",
+		"/var/lib/etcd/member",
+		"/var/lib/kubelet/config.yaml",
+		"/etc/rancher",
+		"/var/lib/k0s",
+	}
+}
+
+func leftovers(_ context.Context, f Facts) []Finding {
+	if f.Resuming {
+		return nil
+	}
+	var out []Finding
+	if found := f.glob(leftoverFiles()...); len(found) > 0 {
+		out = append(out, problem("there are files of another installation: %s", strings.Join(found, ", ")))
+	}
+	return append(out, networkConfigurations(f)...)
+}
+
+// calicoConfiguration is the file that Calico writes.
+const calicoConfiguration = "10-calico.conflist"
+
+// networkConfigurations are no obstacle, and an admin's own is kept. But containerd takes the first one by name.
+func networkConfigurations(f Facts) []Finding {
+	const dir = "/etc/cni/net.d/"
+	var out []Finding
+	for _, path := range f.glob(dir+"*.conflist", dir+"*.conf", dir+"*.json") {
+		switch name := filepath.Base(path); {
+		case name == calicoConfiguration:
+			out = append(out, warning("%s is there already; Calico will overwrite it", path).advise("remove it"))
+		case name < calicoConfiguration:
+			out = append(out, warning("%s is kept, and comes before %s: pods would be given that network, not Calico's", path, calicoConfiguration).
+				advise("remove it, or give it a name that comes later"))
+		default:
+			out = append(out, warning("%s is kept, and comes after %s, so it has no effect", path, calicoConfiguration).
+				advise("remove it unless you know what it is for"))
+		}
+	}
+	return out
+}
+
+// glob gives what there is, with names as on the host.
+func (f Facts) glob(patterns ...string) []string {
+	var out []string
+	for _, p := range patterns {
+		found, _ := filepath.Glob(f.path(p)) // fails for malformed patterns only
+		for _, name := range found {
+			if name, err := filepath.Rel(f.path("/"), name); err == nil {
+				out = append(out, "/"+name)
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,323 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/discovery"
+	"slipway.dev/slipway/bootstrap/engine"
+	"slipway.dev/slipway/bootstrap/fleet"
+	"slipway.dev/slipway/bootstrap/invite"
+	"slipway.dev/slipway/bootstrap/node"
+	"slipway.dev/slipway/certs"
+	"slipway.dev/slipway/images"
+	"slipway.dev/slipway/internal/fault"
+)
+
+// Host is what init and join have in common.
+type Host struct {
+	NodeName string     // empty: the host's name
+	Address  netip.Addr // zero: that of the default route
+	Bundle   string     // directory
+	Ignore   []string   // checks whose problems are only reported
+	Skip     []string   // steps that the administrator does himself
+}
+
+// InitOptions say what cluster to begin on this server.
+type InitOptions struct {
+	Host
+	ClusterName          string
+	Endpoint             string // host or host:port; empty: this server's address
+	PodCIDR, ServiceCIDR netip.Prefix
+	DNSDomain            string
+	CNI                  string // calico or none
+	ExtraSANs            []string
+	Keys                 certs.Algorithm
+	Workloads            bool // let workloads run on this control plane
+	UploadCerts          bool
+	TokenTTL             time.Duration
+}
+
+// Cluster is what Init has to say at its end.
+type Cluster struct {
+	Name, Endpoint, KubernetesVersion string
+	NodeName                          string
+	Already                           bool // it was there, and nothing was changed
+	JoinWorker, JoinControlPlane      string
+}
+
+func (o InitOptions) validate() error {
+	var errs []error
+	bad := func(what string, err error) {
+		errs = append(errs, fault.New("option-invalid", what, err, "see `slipway init --help`"))
+	}
+	for _, r := range bootstrap.CheckRanges(netip.Prefix{}, o.PodCIDR, o.ServiceCIDR, 1) {
+		bad(fmt.Sprintf("use %s %v", r.Flag, r.Value), r.Err)
+	}
+	if o.CNI != "calico" && o.CNI != "none" {
+		bad(fmt.Sprintf("use --cni %q", o.CNI), errors.New("it is calico or none"))
+	}
+	if o.Keys != certs.ECDSA && o.Keys != certs.RSA {
+		bad(fmt.Sprintf("use --key-algorithm %q", o.Keys), fmt.Errorf("it is %q or %q", certs.ECDSA, certs.RSA))
+	}
+	if o.TokenTTL < 0 {
+		bad(fmt.Sprintf("use --token-ttl %v", o.TokenTTL), errors.New("it is negative"))
+	}
+	if _, err := endpointOf(o.Endpoint, netip.IPv4Unspecified()); err != nil {
+		bad(fmt.Sprintf("use --control-plane-endpoint %q", o.Endpoint), err)
+	}
+	return errors.Join(errs...)
+}
+
+// endpointOf adds what is left out.
+func endpointOf(text string, own netip.Addr) (string, error) {
+	if text == "" {
+		return fleet.APIAddress(own), nil
+	}
+	host, port, err := net.SplitHostPort(text)
+	if err != nil {
+		host, port = text, fmt.Sprint(bootstrap.APIPort)
+	}
+	if n, err := net.LookupPort("tcp", port); err != nil || n == 0 {
+		return "", fmt.Errorf("%q is not a port", port)
+	}
+	if _, err := netip.ParseAddr(host); err != nil && !validHost(host) {
+		return "", fmt.Errorf("%q is neither an address nor a name", host)
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+// Init makes this server the first control plane of a new cluster, or completes what an interrupted run began. On a server
+// that is a node already nothing is changed.
+func Init(ctx context.Context, o InitOptions, report engine.Report) (*Cluster, error) {
+	if err := errors.Join(checkRoot(), o.validate()); err != nil {
+		return nil, err
+	}
+	held, err := node.Lock()
+	if err != nil {
+		return nil, err
+	}
+	defer held.Unlock()
+	s, err := load()
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case s == nil:
+		if s, err = o.begin(ctx); err != nil {
+			return nil, err
+		}
+		if err := s.save(); err != nil {
+			return nil, err
+		}
+	case !s.Spec.Node.Init:
+		return nil, alreadyNode(s.Spec)
+	case s.Done:
+		return &Cluster{
+			Name: s.Spec.Cluster.Name, Endpoint: s.Spec.Cluster.Endpoint, KubernetesVersion: s.Spec.Cluster.KubernetesVersion,
+			NodeName: s.Spec.Node.Name, Already: true,
+		}, nil
+	default:
+		if err := o.same(s.Spec); err != nil {
+			return nil, err
+		}
+	}
+	c, err := invitation(s.Spec)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.run(ctx, report); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// PlanInit lists what Init would change. It writes nothing.
+func PlanInit(ctx context.Context, o InitOptions) ([]engine.Change, error) {
+	if err := errors.Join(checkRoot(), o.validate()); err != nil {
+		return nil, err
+	}
+	s, err := load()
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case s == nil:
+		if s, err = o.begin(ctx); err != nil {
+			return nil, err
+		}
+	case s.Done:
+		return nil, nil
+	}
+	return s.plan(ctx)
+}
+
+func (s *state) steps(ctx context.Context) ([]engine.Step, error) {
+	steps, err := node.Prepare(ctx, s.Spec)
+	if err != nil {
+		return nil, err
+	}
+	return engine.Without(steps, s.Skip)
+}
+
+func (s *state) plan(ctx context.Context) ([]engine.Change, error) {
+	steps, err := s.steps(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return engine.Plan(ctx, s.Spec.Node.Name, steps)
+}
+
+func (s *state) run(ctx context.Context, report engine.Report) error {
+	steps, err := s.steps(ctx)
+	if err != nil {
+		return err
+	}
+	if err := engine.Run(ctx, s.Spec.Node.Name, steps, report); err != nil {
+		return err
+	}
+	return s.finish()
+}
+
+// begin makes the specification, with all keys. Nothing has been written when it returns.
+func (o InitOptions) begin(ctx context.Context) (*state, error) {
+	n, err := o.node()
+	if err != nil {
+		return nil, err
+	}
+	n.Init, n.ControlPlane = true, true
+	b, err := images.Open(o.Bundle)
+	if err != nil {
+		return nil, err
+	}
+	endpoint, err := endpointOf(o.Endpoint, n.Address)
+	if err != nil {
+		return nil, err
+	}
+	c := bootstrap.Cluster{
+		Name: o.ClusterName, KubernetesVersion: b.KubernetesVersion(), PodCIDR: o.PodCIDR, ServiceCIDR: o.ServiceCIDR,
+		DNSDomain: o.DNSDomain, Endpoint: endpoint, ControlPlanes: []bootstrap.Member{{Name: n.Name, Address: n.Address}},
+		ExtraSANs: o.ExtraSANs, Dedicated: !o.Workloads, NoCNI: o.CNI == "none", UpstreamDNS: hasResolver(),
+	}
+	if err := o.preflight(ctx, n, c); err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	cas, err := certs.LoadAuthorities(node.ReadKubernetes, now)
+	if err != nil {
+		return nil, err
+	}
+	if err := cas.Complete(o.Keys, now); err != nil {
+		return nil, err
+	}
+	plan, err := fleet.NewPlan(c, []bootstrap.Node{n}, cas, b.Dir(), now)
+	if err != nil {
+		return nil, err
+	}
+	s := &state{Spec: plan.Specs[0], Skip: o.Skip}
+	s.Spec.Invite, err = newInvite(o)
+	return s, err
+}
+
+func (h Host) node() (bootstrap.Node, error) {
+	n := bootstrap.Node{Name: h.NodeName, Address: h.Address, Shared: inContainer()}
+	var errs [2]error
+	if n.Name == "" {
+		n.Name, errs[0] = hostName()
+	}
+	if !n.Address.IsValid() {
+		n.Address, errs[1] = hostAddress()
+	}
+	return n, errors.Join(errs[:]...)
+}
+
+func newInvite(o InitOptions) (*bootstrap.Invite, error) {
+	t, err := discovery.NewToken()
+	if err != nil {
+		return nil, err
+	}
+	i := &bootstrap.Invite{Token: t.Reveal(), TTL: o.TokenTTL}
+	if o.UploadCerts {
+		key, err := invite.NewKey()
+		if err != nil {
+			return nil, err
+		}
+		i.CertificateKey = key.Reveal()
+	}
+	return i, nil
+}
+
+// invitation gives the commands to join with, which are known before the cluster is.
+func invitation(s *bootstrap.NodeSpec) (*Cluster, error) {
+	c := &Cluster{
+		Name: s.Cluster.Name, Endpoint: s.Cluster.Endpoint, KubernetesVersion: s.Cluster.KubernetesVersion, NodeName: s.Node.Name,
+	}
+	t, err := discovery.ParseToken(s.Invite.Token)
+	if err != nil {
+		return nil, err
+	}
+	ca := s.Files[slices.IndexFunc(s.Files, func(f engine.File) bool { return f.Path == caFile })].Data
+	if c.JoinWorker, err = invite.JoinCommand(c.Endpoint, t, ca, invite.Key{}); err != nil || s.Invite.CertificateKey == "" {
+		return c, err
+	}
+	key, err := invite.ParseKey(s.Invite.CertificateKey)
+	if err != nil {
+		return nil, err
+	}
+	c.JoinControlPlane, err = invite.JoinCommand(c.Endpoint, t, ca, key)
+	return c, err
+}
+
+const caFile = "/etc/kubernetes/pki/ca.crt"
+
+// same refuses to complete an interrupted run with other settings.
+func (o InitOptions) same(s *bootstrap.NodeSpec) error {
+	endpoint, err := endpointOf(o.Endpoint, s.Node.Address)
+	if err != nil {
+		return err
+	}
+	bundle, err := filepath.Abs(o.Bundle)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	differs := func(what string, is, wanted any) {
+		if is != wanted {
+			errs = append(errs, fault.New("init-differs", "complete what an earlier run began on this host",
+				fmt.Errorf("that was with %s %v, this is with %v", what, is, wanted),
+				"use the same settings, or take it back first with `slipway reset`"))
+		}
+	}
+	c := s.Cluster
+	differs("cluster name", c.Name, o.ClusterName)
+	differs("endpoint", c.Endpoint, endpoint)
+	differs("pod CIDR", c.PodCIDR, o.PodCIDR)
+	differs("service CIDR", c.ServiceCIDR, o.ServiceCIDR)
+	differs("DNS domain", c.DNSDomain, o.DNSDomain)
+	differs("CNI none", c.NoCNI, o.CNI == "none")
+	differs("workloads", !c.Dedicated, o.Workloads)
+	differs("bundle", s.Bundle, bundle)
+	if o.NodeName != "" {
+		differs("node name", s.Node.Name, o.NodeName)
+	}
+	if o.Address.IsValid() {
+		differs("address", s.Node.Address, o.Address)
+	}
+	return errors.Join(errs...)
+}
+
+func alreadyNode(s *bootstrap.NodeSpec) error {
+	role := "a worker"
+	if s.Node.ControlPlane {
+		role = "a control plane"
+	}
+	return fault.New("node-already", "begin a cluster on this host",
+		fmt.Errorf("it is %s of cluster %q, as node %q", role, s.Cluster.Name, s.Node.Name), "take it out first with `slipway reset`")
+}

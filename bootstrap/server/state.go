@@ -1,0 +1,68 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+
+	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/node"
+)
+
+// state is what a server keeps of its own specification. Until it has converged that includes its keys; afterwards these
+// are only in the files that they were written to.
+type state struct {
+	Version int                 `json:"v"`
+	Done    bool                `json:"done"`
+	Spec    *bootstrap.NodeSpec `json:"spec"`
+	Skip    []string            `json:"skip,omitempty"` // steps that the administrator does himself
+}
+
+const stateVersion = 1
+
+func stateFile() string { return filepath.Join(node.StateDir, "node.json") }
+
+// load gives nil for a host that is no node and never was about to be.
+func load() (*state, error) {
+	data, err := os.ReadFile(stateFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what this host is: %w", err)
+	}
+	var s state
+	if err := json.Unmarshal(data, &s); err != nil {
+		return nil, fmt.Errorf("read what this host is: %q: %w", stateFile(), err)
+	}
+	if s.Version != stateVersion {
+		return nil, fmt.Errorf("read what this host is: %q has version %d, this program knows %d", stateFile(), s.Version, stateVersion)
+	}
+	return &s, nil
+}
+
+func (s *state) save() error {
+	s.Version = stateVersion
+	data, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return fmt.Errorf("keep what this host is: %w", err)
+	}
+	if err := os.MkdirAll(node.StateDir, 0o700); err != nil {
+		return fmt.Errorf("keep what this host is: %w", err)
+	}
+	if err := renameio.WriteFile(stateFile(), append(data, '\n'), 0o600); err != nil {
+		return fmt.Errorf("keep what this host is: %w", err)
+	}
+	return nil
+}
+
+// finish forgets the secrets.
+func (s *state) finish() error {
+	s.Done, s.Spec.Files, s.Spec.Invite = true, nil, nil
+	return s.save()
+}
