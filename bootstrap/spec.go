@@ -25,6 +25,12 @@ const (
 	SchedulerPort         = 10259
 )
 
+// The ConfigMap in kube-system, and the key in it, where a cluster keeps what Slipway knows of it, as JSON.
+const (
+	ClusterConfigMap = "slipway-config"
+	ClusterConfigKey = "cluster"
+)
+
 // EncryptionConfig is where the API servers' encryption configuration lies. All control planes hold the same.
 const EncryptionConfig = "/etc/kubernetes/apiserver/encryption.yaml"
 
@@ -56,6 +62,8 @@ type Cluster struct {
 	Typha             bool         `json:"typha,omitempty"`
 	// ExtraSANs are further names and addresses that the API servers' certificates are good for.
 	ExtraSANs []string `json:"extraSANs,omitempty"`
+	// Kubeadm is set for a cluster that kubeadm made: its control planes have what kubeadm gives them.
+	Kubeadm bool `json:"kubeadm,omitempty"`
 	// Dedicated keeps control planes free of workloads.
 	Dedicated bool `json:"dedicated,omitempty"`
 	// NoCNI leaves the pods' network to the administrator: nodes are ready when he has installed one.
@@ -84,13 +92,22 @@ type Node struct {
 	Init bool `json:"init,omitempty"`
 	// Joins marks a control plane that is added to a cluster that runs.
 	Joins bool `json:"joins,omitempty"`
-	// ServingRequest is set where the kubelet asks the cluster for its serving certificate, because whoever made this
-	// specification had no authority to sign one.
-	ServingRequest bool `json:"servingRequest,omitempty"`
+	// Serving says where the kubelet's serving certificate comes from.
+	Serving Serving `json:"serving,omitempty"`
 	// Shared is set where the host's kernel and disk are shared with others, as a local machine's are:
 	// kernel limits are left alone, and a full disk is nobody's reason to evict pods.
 	Shared bool `json:"shared,omitempty"`
 }
+
+// Serving is a source of a kubelet's serving certificate.
+type Serving string
+
+// The sources. Whoever makes a specification without an authority cannot use the first.
+const (
+	ServingFile       Serving = ""            // it is among the node's files
+	ServingRequested  Serving = "requested"   // the kubelet asks the cluster, where somebody approves that
+	ServingSelfSigned Serving = "self-signed" // as kubeadm's kubelets do
+)
 
 // DNSIP is the address of the DNS service: the tenth of the service network, as kubeadm has it.
 func (c Cluster) DNSIP() netip.Addr { return nth(c.ServiceCIDR, 10) }

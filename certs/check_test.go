@@ -105,8 +105,6 @@ func TestCheckFinds(t *testing.T) {
 	made := nodeFiles(t, certs.ECDSA, controlPlane())
 	strange := treeOf(nodeFiles(t, certs.ECDSA, controlPlane()))
 	ca := make509(t, authorityTemplate("kubernetes"), rsaKey("kubernetes", 2048), nil)
-	later := func(d time.Duration) func(*testing.T, tree, string) { return func(*testing.T, tree, string) {} }
-	_ = later
 	for name, tt := range map[string]struct {
 		change func(tree)
 		modes  map[string]fs.FileMode

@@ -86,7 +86,6 @@ func (a *Authorities) renew(e Entry, r *csr.CertificateRequest, old held, now ti
 	}
 	user := currentUser(old.config)
 	user.ClientCertificateData, user.ClientKeyData = i.cert, i.key
-	user.ClientCertificate, user.ClientKey = "", ""
 	data, err := clientcmd.Write(*old.config)
 	if err != nil {
 		return nil, fmt.Errorf("encode kubeconfig %q: %w", e.Path, err)

@@ -106,6 +106,7 @@ func (a *authority) roots() *x509.CertPool {
 type apiServer struct {
 	address string
 	ready   atomic.Bool
+	asked   chan struct{}                 // gives one for each time it is asked whether it is ready, to those who wait
 	frozen  atomic.Pointer[chan struct{}] // set while it accepts connections and does nothing, as after SIGSTOP
 	cluster *cluster
 	cert    tls.Certificate
@@ -115,7 +116,7 @@ type apiServer struct {
 // start starts one that is ready, and stops it when the test ends.
 func (c *cluster) start(t *testing.T) *apiServer {
 	t.Helper()
-	s := &apiServer{address: net.JoinHostPort(host(), c.port), cluster: c}
+	s := &apiServer{address: net.JoinHostPort(host(), c.port), cluster: c, asked: make(chan struct{})}
 	s.cert = c.ca.serving(t, s.address)
 	s.ready.Store(true)
 	s.start(t)
@@ -141,6 +142,10 @@ func (s *apiServer) start(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /whoami", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, s.address) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		select {
+		case s.asked <- struct{}{}:
+		default:
+		}
 		if !s.ready.Load() {
 			w.WriteHeader(http.StatusInternalServerError)
 		}

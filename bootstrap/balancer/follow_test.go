@@ -26,8 +26,11 @@ func TestListChanges(t *testing.T) {
 
 	c.set(addresses[1])
 	n.events.wait(t, balancer.Removed, addresses[0])
-	held.wantAlive(t)
 	n.wantNew(t, servers[1])
+	for range 2 { // for some time
+		await(t, servers[0].asked, "a server that left to be asked still")
+		held.wantAlive(t)
+	}
 	held.wantClosed(t)
 	n.events.wantNone(t, balancer.Down, addresses[0])
 

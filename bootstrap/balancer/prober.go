@@ -79,7 +79,7 @@ func newHTTPClient(ca []byte) *http.Client {
 		config.InsecureSkipVerify = true
 	}
 	return &http.Client{
-		Transport:     &http.Transport{TLSClientConfig: config, IdleConnTimeout: 10 * askEvery},
+		Transport:     &http.Transport{TLSClientConfig: config, IdleConnTimeout: time.Minute},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }

@@ -116,6 +116,7 @@ func TestFromFileCredentials(t *testing.T) {
 }
 
 func TestFromFileInvalid(t *testing.T) {
+	const server = "https://127.0.0.1:1" // not asked, unless something invalid is taken for valid
 	ca := newAuthority(t)
 	one := func(c *api.Cluster) string {
 		return writeConfig(t, api.Config{Clusters: map[string]*api.Cluster{"c": c}})

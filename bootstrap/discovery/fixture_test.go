@@ -49,7 +49,7 @@ func token(t *testing.T) discovery.Token {
 // patience ends what would otherwise be waited for as long as go test lasts.
 func patience(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -25,7 +25,11 @@ func TestNewPlan(t *testing.T) {
 		{Name: "b", Address: netip.MustParseAddr("192.0.2.2"), ControlPlane: true},
 		{Name: "w", Address: netip.MustParseAddr("192.0.2.3")},
 	}
-	p, err := fleet.NewPlan(c, nodes, certs.ECDSA, "/bundle", time.Now())
+	cas, err := certs.NewAuthorities(certs.ECDSA, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := fleet.NewPlan(c, nodes, cas, "/bundle", time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +75,11 @@ func TestSpecCrossesTheWire(t *testing.T) {
 		ControlPlanes: []bootstrap.Member{{Name: "a", Address: netip.MustParseAddr("192.0.2.1")}},
 	}
 	node := bootstrap.Node{Name: "a", Address: netip.MustParseAddr("192.0.2.1"), ControlPlane: true, Init: true}
-	p, err := fleet.NewPlan(c, []bootstrap.Node{node}, certs.ECDSA, "/bundle", time.Now())
+	cas, err := certs.NewAuthorities(certs.ECDSA, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := fleet.NewPlan(c, []bootstrap.Node{node}, cas, "/bundle", time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

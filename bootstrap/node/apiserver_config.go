@@ -1,6 +1,10 @@
 package node
 
-import "slipway.dev/slipway/bootstrap/engine"
+import (
+	"slices"
+
+	"slipway.dev/slipway/bootstrap/engine"
+)
 
 const (
 	apiServerDir   = kubernetesDir + "/apiserver"
@@ -59,8 +63,13 @@ anonymous:
 `
 
 func (n *builder) apiServerConfig(name string, needs ...string) engine.Step {
-	return n.filesStep(name, []engine.File{
+	files := []engine.File{
 		{Path: auditPolicy, Data: []byte(auditPolicyText), Mode: 0o600},
 		{Path: authentication, Data: []byte(authenticationText), Mode: 0o600},
-	}, needs...)
+	}
+	// Those of a cluster that runs, which its administrator may have changed, came with the certificates.
+	files = slices.DeleteFunc(files, func(f engine.File) bool {
+		return slices.ContainsFunc(n.Files, func(other engine.File) bool { return other.Path == f.Path })
+	})
+	return n.filesStep(name, files, needs...)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"slipway.dev/slipway/addons"
+	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/engine"
 )
 
@@ -93,7 +95,12 @@ func (n *builder) configMaps() ([]*corev1.ConfigMap, error) {
 	if err != nil {
 		return nil, err
 	}
+	own, err := json.Marshal(n.Cluster)
+	if err != nil {
+		return nil, fmt.Errorf("write Slipway's configuration: %w", err)
+	}
 	return []*corev1.ConfigMap{
+		configMap(metav1.NamespaceSystem, bootstrap.ClusterConfigMap, bootstrap.ClusterConfigKey, own),
 		configMap(metav1.NamespaceSystem, "kubeadm-config", "ClusterConfiguration", cluster),
 		configMap(metav1.NamespaceSystem, "kubelet-config", "kubelet", kubelet),
 		configMap(metav1.NamespacePublic, "cluster-info", "kubeconfig", info),

@@ -17,14 +17,22 @@ func https(host string, port int) string {
 	return "https://" + net.JoinHostPort(host, strconv.Itoa(port))
 }
 
+// etcd is the member of a cluster that all its first members begin together.
 func (n *builder) etcd() component {
-	address := n.Node.Address.String()
 	var members []string
 	for _, m := range n.Cluster.ControlPlanes {
 		members = append(members, m.Name+"="+https(m.Address.String(), bootstrap.EtcdPeerPort))
 	}
+	return n.etcdMember("new", members)
+}
+
+// etcdMember is a member of a cluster that is new or existing. Once it has data, etcd reads the members from that.
+func (n *builder) etcdMember(state string, members []string) component {
+	address := n.Node.Address.String()
 	return component{
 		name: "etcd", cpu: "100m", memory: "100Mi",
+		// kubeadm finds the members by this.
+		annotations: map[string]string{etcdURLs: https(address, bootstrap.EtcdPort)},
 		host: loopback, port: bootstrap.EtcdMetricsPort, scheme: corev1.URISchemeHTTP, liveness: "/livez", ready: "/readyz",
 		mounts: []mount{
 			readOnlyDir("etcd-certs", etcdPKI),
@@ -34,7 +42,7 @@ func (n *builder) etcd() component {
 			"--name=" + n.Node.Name,
 			"--data-dir=" + etcdData,
 			"--initial-cluster=" + strings.Join(members, ","),
-			"--initial-cluster-state=new",
+			"--initial-cluster-state=" + state,
 			"--initial-cluster-token=" + n.Cluster.Name,
 			"--initial-advertise-peer-urls=" + https(address, bootstrap.EtcdPeerPort),
 			"--listen-peer-urls=" + https(address, bootstrap.EtcdPeerPort),
@@ -59,8 +67,15 @@ func (n *builder) etcd() component {
 
 func (n *builder) apiServer() component {
 	address := n.Node.Address.String()
+	own := secureServing()
+	if !n.Cluster.Kubeadm {
+		own = append(own, "--encryption-provider-config="+bootstrap.EncryptionConfig)
+	}
 	return component{
 		name: "kube-apiserver", cpu: "250m",
+		annotations: map[string]string{
+			"kubeadm.kubernetes.io/kube-apiserver.advertise-address.endpoint": net.JoinHostPort(address, strconv.Itoa(bootstrap.APIPort)),
+		},
 		host: address, port: bootstrap.APIPort, scheme: corev1.URISchemeHTTPS, liveness: "/livez", ready: "/readyz",
 		mounts: []mount{
 			readOnlyDir("k8s-certs", pkiDir), readOnlyDir("apiserver-config", apiServerDir),
@@ -77,7 +92,6 @@ func (n *builder) apiServer() component {
 			"--audit-policy-file=" + auditPolicy,
 			"--audit-log-path=" + auditLogDir + "/audit.log",
 			"--audit-log-maxage=30", "--audit-log-maxbackup=10", "--audit-log-maxsize=100",
-			"--encryption-provider-config=" + bootstrap.EncryptionConfig,
 			"--service-cluster-ip-range=" + n.Cluster.ServiceCIDR.String(),
 			"--service-account-issuer=https://kubernetes.default.svc." + n.Cluster.DNSDomain,
 			"--service-account-key-file=" + pkiDir + "/sa.pub",
@@ -100,7 +114,7 @@ func (n *builder) apiServer() component {
 			"--requestheader-extra-headers-prefix=X-Remote-Extra-",
 			"--requestheader-group-headers=X-Remote-Group",
 			"--requestheader-username-headers=X-Remote-User",
-		}, secureServing()...),
+		}, own...),
 	}
 }
 
@@ -131,7 +145,7 @@ func (n *builder) controllerManager() component {
 			"--cluster-signing-cert-file=" + caFile,
 			"--cluster-signing-key-file=" + pkiDir + "/ca.key",
 			// Calico gives pods their addresses, from blocks of its own: a range for each node would be a second truth.
-			"--allocate-node-cidrs=false",
+			"--allocate-node-cidrs=" + strconv.FormatBool(n.Cluster.Kubeadm && n.Cluster.PodCIDR.IsValid()),
 			"--cluster-cidr=" + n.Cluster.PodCIDR.String(),
 			"--service-cluster-ip-range=" + n.Cluster.ServiceCIDR.String(),
 		}, secureServing()...),

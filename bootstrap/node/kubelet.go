@@ -11,6 +11,7 @@ import (
 	kubelet "k8s.io/kubelet/config/v1beta1"
 	"sigs.k8s.io/yaml"
 
+	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/certs"
 )
@@ -78,8 +79,8 @@ func (n *builder) kubelet(name string, needs ...string) engine.Step {
 // ownKubeletConfiguration is that of this node.
 func (n *builder) ownKubeletConfiguration() *kubelet.KubeletConfiguration {
 	c := n.kubeletConfiguration()
-	if !n.Node.ServingRequest {
-		c.ServerTLSBootstrap = false
+	c.ServerTLSBootstrap = n.Node.Serving == bootstrap.ServingRequested
+	if n.Node.Serving == bootstrap.ServingFile {
 		c.TLSCertFile, c.TLSPrivateKeyFile = certs.KubeletPKI+"/kubelet.crt", certs.KubeletPKI+"/kubelet.key"
 	}
 	if n.Node.ControlPlane && n.Cluster.Dedicated {

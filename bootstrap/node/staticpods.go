@@ -28,6 +28,8 @@ const (
 type component struct {
 	name     string
 	args     []string
+
+	annotations map[string]string
 	cpu      string
 	memory   string
 	host     string // where its health is asked for
@@ -46,15 +48,11 @@ type mount struct {
 
 func (n *builder) staticPods(name string, needs ...string) engine.Step {
 	list := func() ([]engine.File, error) {
-		var out []engine.File
-		for _, c := range []component{n.etcd(), n.apiServer(), n.controllerManager(), n.scheduler()} {
-			data, err := yaml.Marshal(n.pod(c))
-			if err != nil {
-				return nil, fmt.Errorf("write the pod of %s: %w", c.name, err)
-			}
-			out = append(out, engine.File{Path: path.Join(manifestDir, c.name+".yaml"), Data: data, Mode: 0o600})
+		all := []component{n.apiServer(), n.controllerManager(), n.scheduler()}
+		if !n.Node.Joins { // one that is added to a cluster has a step of its own
+			all = append(all, n.etcd())
 		}
-		return out, nil
+		return n.manifests(all...)
 	}
 	return engine.Step{
 		Name: name, Needs: needs,
@@ -84,12 +82,28 @@ func (n *builder) staticPods(name string, needs ...string) engine.Step {
 	}
 }
 
+// manifests are the files by which the kubelet runs components.
+func (n *builder) manifests(all ...component) ([]engine.File, error) {
+	var out []engine.File
+	for _, c := range all {
+		data, err := yaml.Marshal(n.pod(c))
+		if err != nil {
+			return nil, fmt.Errorf("write the pod of %s: %w", c.name, err)
+		}
+		out = append(out, engine.File{Path: manifestOf(c.name), Data: data, Mode: 0o600})
+	}
+	return out, nil
+}
+
+func manifestOf(component string) string { return path.Join(manifestDir, component+".yaml") }
+
 func (n *builder) pod(c component) *corev1.Pod {
 	p := &corev1.Pod{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
 		ObjectMeta: metav1.ObjectMeta{
 			Name: c.name, Namespace: metav1.NamespaceSystem,
-			Labels: map[string]string{"component": c.name, "tier": "control-plane"},
+			Labels:      map[string]string{"component": c.name, "tier": "control-plane"},
+			Annotations: c.annotations,
 		},
 		Spec: corev1.PodSpec{
 			HostNetwork: true, PriorityClassName: "system-node-critical",

@@ -29,20 +29,29 @@ func (n *builder) steps() []engine.Step {
 		n.containerd("containerd", "shared-mounts", "kernel", "binaries"),
 		n.importImages("images", "containerd"),
 	}
-	if n.Node.ControlPlane {
+	kubelet := []string{"certificates", "images", "pod-network"}
+	switch {
+	case n.Node.Joins: // its API server can only start once its etcd has a vote
+		steps = append(steps,
+			n.apiServerConfig("apiserver-config", "directories"),
+			n.kubelet("kubelet", kubelet...),
+			n.joinEtcd("etcd", "kubelet"),
+			n.staticPods("static-pods", "apiserver-config", "etcd"),
+			n.api("api", "static-pods"),
+		)
+	case n.Node.ControlPlane:
 		steps = append(steps,
 			n.apiServerConfig("apiserver-config", "directories"),
 			n.staticPods("static-pods", "certificates", "apiserver-config", "images"),
+			n.kubelet("kubelet", append(kubelet, "static-pods")...),
+			n.api("api", "kubelet"),
+		)
+	default:
+		steps = append(steps,
+			n.kubelet("kubelet", kubelet...),
+			n.api("api", "kubelet"),
 		)
 	}
-	needs := []string{"certificates", "images", "pod-network"}
-	if n.Node.ControlPlane {
-		needs = append(needs, "static-pods")
-	}
-	steps = append(steps,
-		n.kubelet("kubelet", needs...),
-		n.api("api", "kubelet"),
-	)
 	if n.Node.Init {
 		steps = append(steps, n.clusterConfig("cluster-config", "api"))
 		if n.Invite != nil {

@@ -56,7 +56,7 @@ func existing(dir string) string {
 	}
 }
 
-// etcd wants 99 of 100 writes on disk within 10 ms: https://etcd.io/docs/v3.6/faq/#what-does-the-etcd-warning-failed-to-send-out-heartbeat-on-time-mean
+// etcd wants 99 of 100 writes on disk within 10 ms: https://etcd.io/docs/v3.6/faq/
 // A heartbeat goes out each 100 ms: with a disk slower than that, members lose their leader again and again.
 const (
 	etcdSlow    = 10 * time.Millisecond

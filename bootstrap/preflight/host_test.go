@@ -64,16 +64,16 @@ func TestSystem(t *testing.T) {
 }
 
 const (
-	v1Mounts = `30 20 0:26 / /sys/fs/cgroup rw shared:4 - tmpfs tmpfs rw,mode=755
-31 30 0:27 / /sys/fs/cgroup/cpu,cpuacct rw shared:5 - cgroup cgroup rw,cpu,cpuacct
-32 30 0:28 / /sys/fs/cgroup/cpuset rw shared:6 - cgroup cgroup rw,cpuset
-33 30 0:29 / /sys/fs/cgroup/memory rw shared:7 - cgroup cgroup rw,memory
-34 30 0:30 / /sys/fs/cgroup/pids rw shared:8 - cgroup cgroup rw,pids
+	v1Mounts = `30 20 0:26 / /sys/fs/cgroup rw shared:4 - tmpfs none rw,mode=755
+31 30 0:27 / /sys/fs/cgroup/cpu,cpuacct rw shared:5 - cgroup none rw,cpu,cpuacct
+32 30 0:28 / /sys/fs/cgroup/cpuset rw shared:6 - cgroup none rw,cpuset
+33 30 0:29 / /sys/fs/cgroup/memory rw shared:7 - cgroup none rw,memory
+34 30 0:30 / /sys/fs/cgroup/pids rw shared:8 - cgroup none rw,pids
 `
-	v2Mounts     = "30 20 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
-	hybridMounts = `30 20 0:26 / /sys/fs/cgroup rw shared:4 - tmpfs tmpfs rw,mode=755
-31 30 0:27 / /sys/fs/cgroup/systemd rw shared:5 - cgroup cgroup rw,name=systemd
-32 30 0:28 / /sys/fs/cgroup/unified rw shared:6 - cgroup2 cgroup2 rw
+	v2Mounts     = "30 20 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 none rw,nsdelegate\n"
+	hybridMounts = `30 20 0:26 / /sys/fs/cgroup rw shared:4 - tmpfs none rw,mode=755
+31 30 0:27 / /sys/fs/cgroup/systemd rw shared:5 - cgroup none rw,name=systemd
+32 30 0:28 / /sys/fs/cgroup/unified rw shared:6 - cgroup2 none rw
 `
 )
 

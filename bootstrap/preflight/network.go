@@ -143,7 +143,8 @@ func claims(links []link) []claim {
 	return out
 }
 
-// routesOfHost gives those of all tables but the kernel's own for addresses: a VPN's policy routing counts too.
+// routesOfHost gives those of all tables, as a VPN's policy routing counts too, but for what the kernel makes by itself
+// for each address.
 func routesOfHost(links []link) ([]claim, error) {
 	every := &netlink.Route{Table: unix.RT_TABLE_UNSPEC}
 	all, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, every, netlink.RT_FILTER_TABLE)
@@ -160,7 +161,7 @@ func routesOfHost(links []link) ([]claim, error) {
 	var out []claim
 	for i := range all {
 		r := &all[i]
-		if r.Table == unix.RT_TABLE_LOCAL || isDefault(r.Dst) {
+		if r.Protocol == unix.RTPROT_KERNEL || isDefault(r.Dst) {
 			continue
 		}
 		by := names[r.LinkIndex]

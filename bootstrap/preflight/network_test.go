@@ -122,7 +122,7 @@ func TestMTU(t *testing.T) {
 }
 
 func TestHostname(t *testing.T) {
-	root := tree{"etc/hosts": "127.0.0.1 localhost\n192.0.2.1 node-1.example node-1 # node-2\n#192.0.2.3 node-3\n"}.make(t)
+	root := tree{"etc/hosts": "127.0.0.1 localhost\n192.0.2.1 node-1.example node-1 # node-2.invalid\n#192.0.2.3 node-3.invalid\n"}.make(t)
 	for name, want := range map[string][]want{
 		"node-1":           nil,
 		"node-1.example":   nil,

@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/prometheus/procfs"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"slipway.dev/slipway/bootstrap"
@@ -103,7 +104,7 @@ func (f Facts) holder(p Port) string {
 	if err != nil {
 		return ""
 	}
-	sockets := socketsOn(proc, p)
+	sockets := socketsOn(p)
 	processes, err := proc.AllProcs()
 	if err != nil {
 		return ""
@@ -120,34 +121,26 @@ func (f Facts) holder(p Port) string {
 	return ""
 }
 
-// The states of sockets in /proc/net that hold a port: include/net/tcp_states.h of the kernel. A UDP socket that is
-// not connected has that of a closed one.
+// The states of sockets that hold a port: include/net/tcp_states.h of the kernel. A UDP socket that is not
+// connected has that of a closed one.
 const (
 	tcpListening = 10
 	udpUnbound   = 7
 )
 
 // socketsOn gives the names that the sockets on a port have in /proc/PID/fd.
-func socketsOn(proc procfs.FS, p Port) []string {
-	var out []string
-	add := func(state, port, inode uint64) {
-		if port == uint64(p.Port) && (state == tcpListening || p.UDP && state == udpUnbound) {
-			out = append(out, fmt.Sprintf("socket:[%d]", inode))
-		}
-	}
+func socketsOn(p Port) []string {
+	list, state := netlink.SocketDiagTCP, uint8(tcpListening)
 	if p.UDP {
-		for _, list := range []func() (procfs.NetUDP, error){proc.NetUDP, proc.NetUDP6} {
-			lines, _ := list() // without IPv6, there is no such list
-			for _, l := range lines {
-				add(l.St, l.LocalPort, l.Inode)
-			}
-		}
-		return out
+		list, state = netlink.SocketDiagUDP, udpUnbound
 	}
-	for _, list := range []func() (procfs.NetTCP, error){proc.NetTCP, proc.NetTCP6} {
-		lines, _ := list()
-		for _, l := range lines {
-			add(l.St, l.LocalPort, l.Inode)
+	var out []string
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		sockets, _ := list(family) // a kernel that cannot list them only leaves the holder without a name
+		for _, s := range sockets {
+			if s.State == state && int(s.ID.SourcePort) == p.Port {
+				out = append(out, fmt.Sprintf("socket:[%d]", s.INode))
+			}
 		}
 	}
 	return out

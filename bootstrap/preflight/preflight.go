@@ -153,8 +153,11 @@ func (c Check) fault(f Finding) error {
 	return &out
 }
 
-// runAll gives what each check has found. It does not wait for one that hangs when the context ends, as
-// on a disk that does not answer.
+// cleanLimit is for checks to remove what they tried with when the context ends.
+const cleanLimit = time.Second
+
+// runAll gives what each check has found. When the context ends it does not wait for one that hangs, as on a disk that
+// does not answer.
 func runAll(ctx context.Context, checks []Check, f Facts) ([][]Finding, error) {
 	found := make([][]Finding, len(checks))
 	done := make(chan struct{})
@@ -172,6 +175,10 @@ func runAll(ctx context.Context, checks []Check, f Facts) ([][]Finding, error) {
 	select {
 	case <-done:
 	case <-ctx.Done():
+		select {
+		case <-done:
+		case <-time.After(cleanLimit):
+		}
 	}
 	// A check that the end of the context has cut short has found what is not so.
 	if ctx.Err() != nil {

@@ -37,15 +37,15 @@ func containerRuntime(ctx context.Context, f Facts) []Finding {
 
 func containerdHere(ctx context.Context, f Facts, active bool) []Finding {
 	socket := f.path(containerdSocket)
-	if _, err := os.Stat(socket); err != nil && !active {
-		return nil
+	_, err := os.Stat(socket)
+	var version string
+	var cri error
+	if err == nil { // the library would wait for it to appear
+		version, cri, err = askContainerd(ctx, socket)
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerLimit)
-	defer cancel()
-	version, cri, err := askContainerd(ctx, socket)
 	switch {
 	case err != nil && !active:
-		return nil // a socket that its daemon has left
+		return nil // none, or a socket that its daemon has left
 	case err != nil:
 		return []Finding{problem("%s runs here, and cannot be asked what it is: %v", containerdUnit, err)}
 	case !atLeast(version, minimumContainerd):
@@ -61,6 +61,8 @@ func containerdHere(ctx context.Context, f Facts, active bool) []Finding {
 
 // askContainerd gives the version of the daemon, and why it cannot serve a kubelet.
 func askContainerd(ctx context.Context, socket string) (version string, cri, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
 	c, err := containerd.New(socket)
 	if err != nil {
 		return "", nil, err

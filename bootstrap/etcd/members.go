@@ -1,0 +1,172 @@
+package etcd
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"slipway.dev/slipway/internal/fault"
+)
+
+// Client speaks to the members of one cluster.
+type Client struct{ c *clientv3.Client }
+
+// Files are what a client proves who it is with, and knows the members by.
+type Files struct{ CA, Cert, Key string }
+
+// dialTimeout and askTimeout bound one try; the caller's context bounds them all.
+const (
+	dialTimeout = 5 * time.Second
+	askTimeout  = 10 * time.Second
+)
+
+// Open makes a client of the members at these URLs. Nobody is asked yet.
+func Open(ctx context.Context, urls []string, f Files) (*Client, error) {
+	cfg, err := tlsConfig(f)
+	if err != nil {
+		return nil, err
+	}
+	c, err := clientv3.New(clientv3.Config{
+		Context: ctx, Endpoints: urls, TLS: cfg, DialTimeout: dialTimeout, Logger: zap.NewNop(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reach etcd: %w", err)
+	}
+	return &Client{c}, nil
+}
+
+func tlsConfig(f Files) (*tls.Config, error) {
+	info := transport.TLSInfo{CertFile: f.Cert, KeyFile: f.Key, TrustedCAFile: f.CA}
+	cfg, err := info.ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("read etcd's certificates: %w", err)
+	}
+	return cfg, nil
+}
+
+// Close ends the client's connections.
+func (c *Client) Close() { _ = c.c.Close() }
+
+// Member is one member.
+type Member struct {
+	ID       uint64
+	Name     string // empty for one that has never started
+	PeerURLs []string
+	Learner  bool
+}
+
+// Members lists all members, learners too.
+func (c *Client) Members(ctx context.Context) ([]Member, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	r, err := c.c.MemberList(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list the members of etcd: %w", err)
+	}
+	return members(r.Members), nil
+}
+
+func members(all []*etcdserverpb.Member) []Member {
+	var out []Member
+	for _, m := range all {
+		out = append(out, Member{m.ID, m.Name, m.PeerURLs, m.IsLearner})
+	}
+	return out
+}
+
+// Find gives the member with this peer URL.
+func Find(all []Member, peerURL string) (Member, bool) {
+	i := slices.IndexFunc(all, func(m Member) bool { return slices.Contains(m.PeerURLs, peerURL) })
+	if i < 0 {
+		return Member{}, false
+	}
+	return all[i], true
+}
+
+// Add adds a learner, which takes no part in votes: one that never starts does not harm the others. It gives all members
+// as a new one must know them (--initial-cluster).
+func (c *Client) Add(ctx context.Context, name, peerURL string) (initial []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	r, err := c.c.MemberAddAsLearner(ctx, []string{peerURL})
+	if err != nil {
+		return nil, fmt.Errorf("add a member to etcd: %w", err)
+	}
+	for _, m := range members(r.Members) {
+		for _, u := range m.PeerURLs {
+			switch {
+			case u == peerURL:
+				initial = append(initial, name+"="+u)
+			case m.Name == "": // it is only ever compared by its URL
+				initial = append(initial, fmt.Sprintf("%x=%s", m.ID, u))
+			default:
+				initial = append(initial, m.Name+"="+u)
+			}
+		}
+	}
+	return initial, nil
+}
+
+// pollPromote is how often a learner is asked about: it says only when asked whether it has caught up.
+const pollPromote = 100 * time.Millisecond
+
+// Promote gives the learner with this peer URL its vote, as soon as it has caught up. The fault is etcd-not-in-sync.
+func (c *Client) Promote(ctx context.Context, peerURL string, progress func(string)) error {
+	tick := time.NewTicker(pollPromote)
+	defer tick.Stop()
+	last := ""
+	for {
+		err := c.promote(ctx, peerURL)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() == nil && err.Error() != last {
+			last = err.Error()
+			progress("wait for the new member of etcd: " + last)
+		}
+		select {
+		case <-ctx.Done():
+			return fault.New("etcd-not-in-sync", "give the new member of etcd its vote", fmt.Errorf("%w; last: %s", context.Cause(ctx), last),
+				"look at the log of etcd on this host; run the same command again to go on")
+		case <-tick.C:
+		}
+	}
+}
+
+func (c *Client) promote(ctx context.Context, peerURL string) error {
+	all, err := c.Members(ctx)
+	if err != nil {
+		return err
+	}
+	m, ok := Find(all, peerURL)
+	switch {
+	case !ok:
+		return fmt.Errorf("it has no member at %q", peerURL)
+	case !m.Learner:
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	_, err = c.c.MemberPromote(ctx, m.ID)
+	return err
+}
+
+// Remove removes a member. One that is not there is fine.
+func (c *Client) Remove(ctx context.Context, id uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	_, err := c.c.MemberRemove(ctx, id)
+	if err != nil && !errors.Is(err, rpctypes.ErrMemberNotFound) {
+		return fmt.Errorf("remove a member of etcd: %w", err)
+	}
+	return nil
+}

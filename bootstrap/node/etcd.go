@@ -1,0 +1,216 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+
+	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/engine"
+	"slipway.dev/slipway/bootstrap/etcd"
+	"slipway.dev/slipway/internal/fault"
+)
+
+// etcdURLs is the annotation of etcd's pods by which kubeadm, and we, find the members.
+const etcdURLs = "kubeadm.kubernetes.io/etcd.advertise-client-urls"
+
+// EtcdFiles are what this control plane reaches etcd with.
+func EtcdFiles() etcd.Files {
+	return etcd.Files{CA: etcdPKI + "/ca.crt", Cert: pkiDir + "/apiserver-etcd-client.crt", Key: pkiDir + "/apiserver-etcd-client.key"}
+}
+
+// OpenEtcd makes a client of the members that the cluster's pods name, but for this host's own.
+func OpenEtcd(ctx context.Context, c kubernetes.Interface, ownNode string) (*etcd.Client, error) {
+	pods, err := c.CoreV1().Pods(metav1.NamespaceSystem).List(ctx, metav1.ListOptions{LabelSelector: "component=etcd,tier=control-plane"})
+	if err != nil {
+		return nil, fmt.Errorf("look for the members of etcd: %w", err)
+	}
+	var urls []string
+	for _, p := range pods.Items {
+		if u := p.Annotations[etcdURLs]; u != "" && p.Spec.NodeName != ownNode {
+			urls = append(urls, strings.Split(u, ",")...)
+		}
+	}
+	if len(urls) == 0 {
+		return nil, fault.New("etcd-not-found", "look for the members of etcd", errors.New("no other control plane runs one"),
+			"look at the pods of the control planes: `kubectl -n kube-system get pods -l component=etcd`")
+	}
+	return etcd.Open(ctx, urls, EtcdFiles())
+}
+
+// joinEtcd makes this control plane a member of the cluster's etcd, with a vote. Several may join at the same moment:
+// from the moment one is added until it has started, the others wait, because a new member must be told exactly who
+// the others are.
+func (n *builder) joinEtcd(name string, needs ...string) engine.Step {
+	return engine.Step{
+		Name: name, Needs: needs,
+		Check: func(ctx context.Context) ([]string, error) {
+			if _, err := os.Stat(manifestOf("etcd")); err == nil && n.votes(ctx) {
+				return nil, nil
+			}
+			return []string{"add a member to etcd: " + n.peerURL()}, nil
+		},
+		Do: func(ctx context.Context, progress func(string)) error {
+			c, err := client(adminKubeconfig)
+			if err != nil {
+				return err
+			}
+			return n.alone(ctx, c, progress, func(ctx context.Context) error { return n.becomeMember(ctx, name, c, progress) })
+		},
+	}
+}
+
+func (n *builder) peerURL() string { return https(n.Node.Address.String(), bootstrap.EtcdPeerPort) }
+
+// votes tells whether this control plane's own etcd is a member with a vote.
+func (n *builder) votes(ctx context.Context) bool {
+	c, err := etcd.Open(ctx, []string{https(loopback, bootstrap.EtcdPort)}, EtcdFiles())
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	all, err := c.Members(ctx)
+	m, ok := etcd.Find(all, n.peerURL())
+	return err == nil && ok && !m.Learner
+}
+
+// The lease that keeps joining control planes apart. One that dies gives it up within its duration.
+const (
+	joinLease         = "slipway-etcd-join"
+	joinLeaseDuration = 15 * time.Second
+	joinLeaseRenew    = 10 * time.Second
+	joinLeaseRetry    = 500 * time.Millisecond
+)
+
+// alone runs do while this host holds the lease.
+func (n *builder) alone(ctx context.Context, c kubernetes.Interface, progress func(string), do func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	result := errors.New("the turn to join etcd was lost: the API did not answer in time")
+	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+		Lock: &resourcelock.LeaseLock{
+			LeaseMeta:  metav1.ObjectMeta{Name: joinLease, Namespace: metav1.NamespaceSystem},
+			Client:     c.CoordinationV1(),
+			LockConfig: resourcelock.ResourceLockConfig{Identity: n.Node.Name},
+		},
+		LeaseDuration: joinLeaseDuration, RenewDeadline: joinLeaseRenew, RetryPeriod: joinLeaseRetry,
+		ReleaseOnCancel: true, Name: joinLease,
+		Callbacks: leaderelection.LeaderCallbacks{
+			OnStartedLeading: func(ctx context.Context) {
+				result = do(ctx)
+				cancel()
+			},
+			OnStoppedLeading: func() {},
+			OnNewLeader: func(who string) {
+				if who != n.Node.Name {
+					progress("wait for " + who + ", which is joining etcd")
+				}
+			},
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("wait for the turn to join etcd: %w", err)
+	}
+	elector.Run(ctx)
+	return result
+}
+
+func (n *builder) becomeMember(ctx context.Context, step string, c kubernetes.Interface, progress func(string)) error {
+	e, err := OpenEtcd(ctx, c, n.Node.Name)
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	all, err := e.Members(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(etcdData, "member")); err != nil || !known(all, n.peerURL()) || !exists(manifestOf("etcd")) {
+		if err := n.startMember(ctx, step, e, all); err != nil {
+			return err
+		}
+	}
+	return e.Promote(ctx, n.peerURL(), progress)
+}
+
+func known(all []etcd.Member, peerURL string) bool {
+	_, ok := etcd.Find(all, peerURL)
+	return ok
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// startMember adds this host to the members and lets the kubelet run it. What an earlier try, or a host of this name or
+// address that was lost, has left among the members or on the disk goes first.
+func (n *builder) startMember(ctx context.Context, step string, e *etcd.Client, all []etcd.Member) error {
+	if err := os.Remove(manifestOf("etcd")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("stop etcd: %w", err)
+	}
+	for _, m := range all {
+		if m.Name != n.Node.Name && !slices.Contains(m.PeerURLs, n.peerURL()) {
+			continue
+		}
+		if err := e.Remove(ctx, m.ID); err != nil {
+			return err
+		}
+	}
+	if err := os.RemoveAll(filepath.Join(etcdData, "member")); err != nil {
+		return fmt.Errorf("clear etcd's data: %w", err)
+	}
+	if err := n.host.Mkdir(step, etcdData, 0o700); err != nil {
+		return err
+	}
+	initial, err := e.Add(ctx, n.Node.Name, n.peerURL())
+	if err != nil {
+		return err
+	}
+	files, err := n.manifests(n.etcdMember("existing", initial))
+	if err != nil {
+		return err
+	}
+	return n.host.WriteFiles(step, files)
+}
+
+// LeaveEtcd removes the member of a node from etcd. It asks the other members if there are any, and refuses to remove the
+// last one: the fault is etcd-last-member.
+func LeaveEtcd(ctx context.Context, c kubernetes.Interface, n bootstrap.Node) error {
+	e, err := OpenEtcd(ctx, c, n.Name)
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	all, err := e.Members(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range all {
+		if m.Name == n.Name || slices.Contains(m.PeerURLs, https(n.Address.String(), bootstrap.EtcdPeerPort)) {
+			if err := e.Remove(ctx, m.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// IsControlPlane tells whether a Node is marked as a control plane.
+func IsControlPlane(o *corev1.Node) bool {
+	_, ok := o.Labels[controlPlaneLabel]
+	return ok
+}

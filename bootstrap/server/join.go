@@ -1,0 +1,294 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/url"
+	"path/filepath"
+	"time"
+
+	certificatesv1 "k8s.io/api/certificates/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/certificate/csr"
+	"k8s.io/client-go/util/keyutil"
+
+	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/discovery"
+	"slipway.dev/slipway/bootstrap/engine"
+	"slipway.dev/slipway/bootstrap/fleet"
+	"slipway.dev/slipway/bootstrap/invite"
+	"slipway.dev/slipway/bootstrap/node"
+	"slipway.dev/slipway/certs"
+	"slipway.dev/slipway/images"
+	"slipway.dev/slipway/internal/fault"
+)
+
+// JoinOptions say what cluster to join with this server, and as what.
+type JoinOptions struct {
+	Host
+	Endpoint       string // of the API, host:port
+	Token          string
+	CAHashes       []string
+	UnsafeSkipCA   bool
+	DiscoveryFile  string // instead of the endpoint, the token for discovery and the hashes
+	ControlPlane   bool
+	CertificateKey string
+}
+
+// joining is what Join has read of its options.
+type joining struct {
+	JoinOptions
+	token  discovery.Token
+	hashes []discovery.CAHash
+	key    invite.Key
+}
+
+func (o JoinOptions) read() (*joining, error) {
+	j := &joining{JoinOptions: o}
+	var errs []error
+	add := func(err error) { errs = append(errs, err) }
+	bad := func(what, why string) {
+		errs = append(errs, fault.New("option-invalid", what, errors.New(why), "see `slipway join --help`"))
+	}
+	var err error
+	if o.Token != "" || o.DiscoveryFile == "" {
+		j.token, err = discovery.ParseToken(o.Token)
+		add(err)
+	}
+	j.hashes, err = discovery.ParseCAHashes(o.CAHashes)
+	add(err)
+	switch {
+	case o.DiscoveryFile != "" && o.Endpoint != "":
+		bad("use an endpoint with --discovery-file", "the file says where the cluster is")
+	case o.DiscoveryFile == "" && o.Endpoint == "":
+		bad("join a cluster", "neither an endpoint nor --discovery-file says which")
+	}
+	switch {
+	case o.ControlPlane && o.CertificateKey == "":
+		bad("join as a control plane", "there is no --certificate-key")
+	case !o.ControlPlane && o.CertificateKey != "":
+		bad("use --certificate-key", "it is for --control-plane only")
+	case o.ControlPlane:
+		j.key, err = invite.ParseKey(o.CertificateKey)
+		add(err)
+	}
+	return j, errors.Join(errs...)
+}
+
+// Join makes this server a node of a cluster that runs, or completes what an interrupted run began. Before the cluster
+// is known to be the right one nothing is written.
+func Join(ctx context.Context, o JoinOptions, report engine.Report) (*Cluster, error) {
+	if err := checkRoot(); err != nil {
+		return nil, err
+	}
+	j, err := o.read()
+	if err != nil {
+		return nil, err
+	}
+	held, err := node.Lock()
+	if err != nil {
+		return nil, err
+	}
+	defer held.Unlock()
+	s, err := load()
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case s == nil:
+		if s, err = j.discover(ctx, report); err != nil {
+			return nil, err
+		}
+		if err := s.save(); err != nil {
+			return nil, err
+		}
+	case s.Spec.Node.Init, s.Spec.Node.ControlPlane != o.ControlPlane, o.NodeName != "" && o.NodeName != s.Spec.Node.Name:
+		return nil, alreadyNode(s.Spec)
+	}
+	c := &Cluster{
+		Name: s.Spec.Cluster.Name, Endpoint: s.Spec.Cluster.Endpoint, KubernetesVersion: s.Spec.Cluster.KubernetesVersion,
+		NodeName: s.Spec.Node.Name, Already: s.Done,
+	}
+	if s.Done {
+		return c, nil
+	}
+	return c, s.run(ctx, report)
+}
+
+// discover is a step of its own in the events.
+func (j *joining) discover(ctx context.Context, report engine.Report) (s *state, err error) {
+	n, err := j.node()
+	if err != nil {
+		return nil, err
+	}
+	n.ControlPlane, n.Joins = j.ControlPlane, j.ControlPlane
+	step := engine.Step{
+		Name:  "discover",
+		Check: func(context.Context) ([]string, error) { return []string{"ask the cluster"}, nil },
+		Do: func(ctx context.Context, progress func(string)) error {
+			s, err = j.begin(ctx, n, progress)
+			return err
+		},
+	}
+	return s, engine.Run(ctx, n.Name, []engine.Step{step}, report)
+}
+
+// begin finds the cluster, and makes the specification from what it says. Nothing has been written when it returns.
+func (j *joining) begin(ctx context.Context, n bootstrap.Node, progress func(string)) (*state, error) {
+	b, err := images.Open(j.Bundle)
+	if err != nil {
+		return nil, err
+	}
+	found, credentials, err := j.find(ctx, progress)
+	if err != nil {
+		return nil, err
+	}
+	client, err := kubernetes.NewForConfig(credentials)
+	if err != nil {
+		return nil, fmt.Errorf("reach the cluster: %w", err)
+	}
+	c, err := readCluster(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(found.Server)
+	if err != nil {
+		return nil, fmt.Errorf("read the API's address: %w", err)
+	}
+	c.Endpoint = net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "443"))
+	if err := errors.Join(checkVersion(b, c, j.ControlPlane), checkName(ctx, client, n.Name), j.preflight(ctx, n, c)); err != nil {
+		return nil, err
+	}
+	s := &state{Skip: j.Skip}
+	if j.ControlPlane {
+		s.Spec, err = j.controlPlane(ctx, client, c, n, b.Dir())
+	} else {
+		s.Spec, err = worker(ctx, client, c, n, found.CA, b.Dir(), progress)
+	}
+	return s, err
+}
+
+// find gives the cluster, and with what to speak to it.
+func (j *joining) find(ctx context.Context, progress func(string)) (*discovery.Cluster, *rest.Config, error) {
+	cfg := &rest.Config{UserAgent: "slipway"}
+	if j.token.ID != "" {
+		cfg.BearerToken = j.token.Reveal()
+	}
+	var found *discovery.Cluster
+	var err error
+	if j.DiscoveryFile != "" {
+		found, err = j.findByFile(ctx, cfg, progress)
+	} else {
+		found, err = discovery.Discover(ctx, discovery.Options{
+			Endpoint: j.Endpoint, Token: j.token, CAHashes: j.hashes, UnsafeSkipCAVerification: j.UnsafeSkipCA, Progress: progress,
+		})
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg.Host, cfg.CAData = found.Server, found.CA
+	return found, cfg, nil
+}
+
+func (j *joining) findByFile(ctx context.Context, cfg *rest.Config, progress func(string)) (*discovery.Cluster, error) {
+	found, user, err := discovery.FromFile(ctx, j.DiscoveryFile, progress)
+	if err != nil {
+		return nil, err
+	}
+	if user != nil {
+		cfg.BearerToken, cfg.CertData, cfg.KeyData = user.Token, user.ClientCertificateData, user.ClientKeyData
+	}
+	if cfg.BearerToken == "" && len(cfg.CertData) == 0 {
+		return nil, fault.New("option-invalid", fmt.Sprintf("join with discovery file %q", j.DiscoveryFile),
+			errors.New("it has no credentials, and there is no --token"), "see `slipway join --help`")
+	}
+	return found, nil
+}
+
+// worker asks the cluster for a kubelet's certificate. Whoever may approve does that at once for a host with a token.
+func worker(
+	ctx context.Context, client kubernetes.Interface, c bootstrap.Cluster, n bootstrap.Node, ca []byte, bundle string, progress func(string),
+) (*bootstrap.NodeSpec, error) {
+	n.Serving = bootstrap.ServingRequested
+	if c.Kubeadm {
+		n.Serving = bootstrap.ServingSelfSigned // nobody there approves requests for serving certificates
+	}
+	progress("ask for the kubelet's certificate")
+	cert, key, err := requestClient(ctx, client, n.Name)
+	if err != nil {
+		return nil, err
+	}
+	kubeconfig, err := certs.KubeletKubeconfig(c.Name, "https://"+c.Endpoint, ca, n.Name)
+	if err != nil {
+		return nil, err
+	}
+	files := append([]certs.File{
+		{Path: "pki/ca.crt", Data: ca, Mode: 0o644}, {Path: "kubelet.conf", Data: kubeconfig, Mode: 0o600},
+	}, certs.RotatedFiles(cert, key, time.Now())...)
+	return &bootstrap.NodeSpec{Version: bootstrap.SpecVersion, Cluster: c, Node: n, Bundle: bundle, Files: fleet.Identity(files)}, nil
+}
+
+// approvalTime is how long a request for a certificate may take: the controller that approves may have to start first.
+const approvalTime = 2 * time.Minute
+
+func requestClient(ctx context.Context, client kubernetes.Interface, name string) (cert, keyPEM []byte, err error) {
+	const op = "get the kubelet's certificate"
+	request, keyPEM, err := certs.NewRequest(certs.ECDSA, "system:node:"+name, "system:nodes", nil)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", op, err)
+	}
+	key, err := keyutil.ParsePrivateKeyPEM(keyPEM)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", op, err)
+	}
+	usages := []certificatesv1.KeyUsage{certificatesv1.UsageDigitalSignature, certificatesv1.UsageClientAuth}
+	id, uid, err := csr.RequestCertificateWithContext(ctx, client, request, "", certificatesv1.KubeAPIServerClientKubeletSignerName, nil, usages, key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", op, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, approvalTime)
+	defer cancel()
+	cert, err = csr.WaitForCertificate(ctx, client, id, uid)
+	if err != nil {
+		return nil, nil, fault.New("certificate-not-signed", op, err,
+			fmt.Sprintf("look at `kubectl describe csr %s`; a controller manager must run, and tokens of group %s be approved", id, invite.NodeGroup))
+	}
+	return cert, keyPEM, nil
+}
+
+// controlPlane signs this host's certificates itself, with the authorities that the control planes share.
+func (j *joining) controlPlane(
+	ctx context.Context, client kubernetes.Interface, c bootstrap.Cluster, n bootstrap.Node, bundle string,
+) (*bootstrap.NodeSpec, error) {
+	shared, err := invite.DownloadCertificates(ctx, client, j.key)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	cas, err := certs.LoadAuthorities(func(path string) ([]byte, error) {
+		if data, ok := shared[path]; ok {
+			return data, nil
+		}
+		return nil, fmt.Errorf("%q: %w", path, fs.ErrNotExist)
+	}, now)
+	if err != nil {
+		return nil, err
+	}
+	c.ControlPlanes = []bootstrap.Member{{Name: n.Name, Address: n.Address}} // who else there is, etcd knows
+	s, err := fleet.NewSpec(c, n, cas, bundle, now)
+	if err != nil {
+		return nil, err
+	}
+	_, optional := invite.SharedFiles()
+	for _, path := range optional {
+		if data, ok := shared[path]; ok {
+			s.Files = append(s.Files, engine.File{Path: filepath.Join("/etc/kubernetes", path), Data: data, Mode: 0o600})
+		}
+	}
+	return s, nil
+}

@@ -1,0 +1,60 @@
+package cmd
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"slipway.dev/slipway/bootstrap/server"
+)
+
+func newJoin(o *options) *cobra.Command {
+	var j server.JoinOptions
+	var flags hostFlags
+	c := &cobra.Command{
+		Use: "join [ENDPOINT]", Short: "Make this server a node of a cluster that runs",
+		Long: "Makes the server that it runs on a worker, or with --control-plane a control plane, of the cluster at ENDPOINT\n" +
+			"(host:port of its API), which slipway or kubeadm made. `slipway init` and `slipway token create --print-join-command`\n" +
+			"print the whole command. Nothing is written before the cluster has proved to be the right one.",
+		Example: "  slipway join 10.0.0.1:6443 --token abcdef.0123456789abcdef --discovery-token-ca-cert-hash sha256:HASH\n" +
+			"  slipway join --discovery-file cluster.conf --token abcdef.0123456789abcdef",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				j.Endpoint = args[0]
+			}
+			if err := flags.read(o, &j.Host); err != nil {
+				return err
+			}
+			show, finish := showEvents(o, flags.output)
+			cluster, err := server.Join(c.Context(), j, show)
+			finish()
+			if err != nil {
+				return err
+			}
+			return printJoin(o, flags.output, cluster)
+		},
+	}
+	flags.add(c, &j.Host)
+	f := c.Flags()
+	f.StringVar(&j.Token, "token", "", "bootstrap token")
+	f.StringSliceVar(&j.CAHashes, "discovery-token-ca-cert-hash", nil, "hash of the cluster's authority, sha256:HEX; several while it changes")
+	f.BoolVar(&j.UnsafeSkipCA, "discovery-token-unsafe-skip-ca-verification", false, "trust any cluster that knows the token")
+	f.StringVar(&j.DiscoveryFile, "discovery-file", "", "kubeconfig that says where the cluster is and how to trust it, instead of ENDPOINT and hash")
+	f.BoolVar(&j.ControlPlane, "control-plane", false, "join as a control plane")
+	f.StringVar(&j.CertificateKey, "certificate-key", "", "key of the uploaded certificates; with --control-plane")
+	return c
+}
+
+func printJoin(o *options, output outputFormat, c *server.Cluster) error {
+	if output == "json" {
+		return json.NewEncoder(o.Stdout).Encode(c)
+	}
+	text := "this server is node %q of cluster %q: Kubernetes %s, API https://%s\n"
+	if c.Already {
+		text = "nothing was changed: " + text
+	}
+	_, err := fmt.Fprintf(o.Stdout, text, c.NodeName, c.Name, c.KubernetesVersion, c.Endpoint)
+	return err
+}
