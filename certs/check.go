@@ -93,7 +93,7 @@ func (k checker) status(e Entry) (Status, error) {
 		return s, err
 	case err != nil:
 		s.Findings = []Finding{{Unreadable, err.Error()}}
-		return s, nil
+		return s, nil //nolint:nilerr // what is wrong with a certificate is a finding
 	}
 	s.Certificate = certificateAt(s.Path, h.leaf())
 	s.Remaining = s.NotAfter.Sub(k.now)

@@ -67,7 +67,8 @@ func (ca *authority) problems(base string, now time.Time) []error {
 		out = append(out, invalid(base, err, "use an authority with an RSA or ECDSA key"))
 	}
 	if !samePublicKey(ca.cert.PublicKey, ca.key.Public()) {
-		out = append(out, invalid(base, errors.New("the key does not belong to the first certificate"), "put back the pair that belongs together"))
+		out = append(out, invalid(base, errors.New("the key does not belong to the first certificate"),
+			"put back the pair that belongs together"))
 	}
 	if !isAuthority(ca.cert) {
 		out = append(out, invalid(base, fmt.Errorf("the first certificate (%s) may not sign others", ca.cert.Subject),

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -31,6 +32,7 @@ func (f *hostFlags) add(c *cobra.Command, h *server.Host) {
 	c.Flags().StringVar(&f.address, "advertise-address", "", "address of this host in the cluster (default: that of the default route)")
 	c.Flags().StringSliceVar(&h.Skip, "skip", nil, "steps that you do yourself; --dry-run lists them")
 	c.Flags().StringSliceVar(&h.Ignore, "ignore-preflight", nil, "checks whose problems are only reported, or all")
+	c.Flags().DurationVar(&h.Wait, "wait", 5*time.Minute, "how long to wait until everything is ready")
 	c.Flags().BoolVar(&f.dryRun, "dry-run", false, "list what would be changed, and change nothing")
 	outputFlag(c, &f.output)
 }

@@ -10,8 +10,10 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
+	"k8s.io/klog/v2"
 
 	"slipway.dev/slipway/internal/fault"
 	"slipway.dev/slipway/providers/local"
@@ -20,6 +22,7 @@ import (
 // Main runs the command line and returns the exit code: 0; 1 for a failure; 2 for a wrong call; 130 when
 // interrupted; what the program said for kubectl and ssh.
 func Main(args []string) int {
+	klog.SetLogger(logr.Discard()) // what client-go has to say comes back as errors
 	ctx, stop := interruptible(context.Background())
 	defer stop()
 	o := newOptions()

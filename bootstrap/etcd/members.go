@@ -93,13 +93,21 @@ func Find(all []Member, peerURL string) (Member, bool) {
 }
 
 // Add adds a learner, which takes no part in votes: one that never starts does not harm the others. It gives all members
-// as a new one must know them (--initial-cluster).
-func (c *Client) Add(ctx context.Context, name, peerURL string) (initial []string, err error) {
+// as a new one must know them (--initial-cluster). The fault is etcd-not-changed.
+func (c *Client) Add(ctx context.Context, name, peerURL string, progress func(string)) (initial []string, err error) {
+	err = retry(ctx, "add a member to etcd", progress, func(ctx context.Context) (err error) {
+		initial, err = c.add(ctx, name, peerURL)
+		return err
+	})
+	return initial, err
+}
+
+func (c *Client) add(ctx context.Context, name, peerURL string) (initial []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	r, err := c.c.MemberAddAsLearner(ctx, []string{peerURL})
 	if err != nil {
-		return nil, fmt.Errorf("add a member to etcd: %w", err)
+		return nil, err
 	}
 	for _, m := range members(r.Members) {
 		for _, u := range m.PeerURLs {
@@ -116,30 +124,37 @@ func (c *Client) Add(ctx context.Context, name, peerURL string) (initial []strin
 	return initial, nil
 }
 
-// pollPromote is how often a learner is asked about: it says only when asked whether it has caught up.
-const pollPromote = 100 * time.Millisecond
+// pollMembers is how often it is tried to change the members: etcd says only when asked whether it can be done now.
+const pollMembers = 100 * time.Millisecond
 
-// Promote gives the learner with this peer URL its vote, as soon as it has caught up. The fault is etcd-not-in-sync.
-func (c *Client) Promote(ctx context.Context, peerURL string, progress func(string)) error {
-	tick := time.NewTicker(pollPromote)
+// retry tries until it succeeds, telling progress what is wrong whenever that changes. What keeps etcd from changing its
+// members heals by itself: a member that has just come must be connected to all others for five seconds, a learner has to
+// catch up, a leader may be elected. The fault is etcd-not-changed.
+func retry(ctx context.Context, op string, progress func(string), try func(context.Context) error) error {
+	tick := time.NewTicker(pollMembers)
 	defer tick.Stop()
 	last := ""
 	for {
-		err := c.promote(ctx, peerURL)
+		err := try(ctx)
 		if err == nil {
 			return nil
 		}
 		if ctx.Err() == nil && err.Error() != last {
 			last = err.Error()
-			progress("wait for the new member of etcd: " + last)
+			progress(op + ": " + last)
 		}
 		select {
 		case <-ctx.Done():
-			return fault.New("etcd-not-in-sync", "give the new member of etcd its vote", fmt.Errorf("%w; last: %s", context.Cause(ctx), last),
-				"look at the log of etcd on this host; run the same command again to go on")
+			return fault.New("etcd-not-changed", op, fmt.Errorf("%w; last: %s", context.Cause(ctx), last),
+				"look at the logs of etcd on the control planes; run the same command again to go on")
 		case <-tick.C:
 		}
 	}
+}
+
+// Promote gives the learner with this peer URL its vote, as soon as it has caught up. The fault is etcd-not-changed.
+func (c *Client) Promote(ctx context.Context, peerURL string, progress func(string)) error {
+	return retry(ctx, "give the new member of etcd its vote", progress, func(ctx context.Context) error { return c.promote(ctx, peerURL) })
 }
 
 func (c *Client) promote(ctx context.Context, peerURL string) error {
@@ -160,13 +175,15 @@ func (c *Client) promote(ctx context.Context, peerURL string) error {
 	return err
 }
 
-// Remove removes a member. One that is not there is fine.
-func (c *Client) Remove(ctx context.Context, id uint64) error {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	_, err := c.c.MemberRemove(ctx, id)
-	if err != nil && !errors.Is(err, rpctypes.ErrMemberNotFound) {
-		return fmt.Errorf("remove a member of etcd: %w", err)
-	}
-	return nil
+// Remove removes a member. One that is not there is fine. The fault is etcd-not-changed.
+func (c *Client) Remove(ctx context.Context, id uint64, progress func(string)) error {
+	return retry(ctx, "remove a member of etcd", progress, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, askTimeout)
+		defer cancel()
+		_, err := c.c.MemberRemove(ctx, id)
+		if errors.Is(err, rpctypes.ErrMemberNotFound) {
+			return nil
+		}
+		return err
+	})
 }

@@ -139,7 +139,7 @@ func (n *builder) becomeMember(ctx context.Context, step string, c kubernetes.In
 		return err
 	}
 	if _, err := os.Stat(filepath.Join(etcdData, "member")); err != nil || !known(all, n.peerURL()) || !exists(manifestOf("etcd")) {
-		if err := n.startMember(ctx, step, e, all); err != nil {
+		if err := n.startMember(ctx, step, e, all, progress); err != nil {
 			return err
 		}
 	}
@@ -158,7 +158,9 @@ func exists(path string) bool {
 
 // startMember adds this host to the members and lets the kubelet run it. What an earlier try, or a host of this name or
 // address that was lost, has left among the members or on the disk goes first.
-func (n *builder) startMember(ctx context.Context, step string, e *etcd.Client, all []etcd.Member) error {
+func (n *builder) startMember(
+	ctx context.Context, step string, e *etcd.Client, all []etcd.Member, progress func(string),
+) error {
 	if err := os.Remove(manifestOf("etcd")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("stop etcd: %w", err)
 	}
@@ -166,7 +168,7 @@ func (n *builder) startMember(ctx context.Context, step string, e *etcd.Client, 
 		if m.Name != n.Node.Name && !slices.Contains(m.PeerURLs, n.peerURL()) {
 			continue
 		}
-		if err := e.Remove(ctx, m.ID); err != nil {
+		if err := e.Remove(ctx, m.ID, progress); err != nil {
 			return err
 		}
 	}
@@ -176,7 +178,7 @@ func (n *builder) startMember(ctx context.Context, step string, e *etcd.Client, 
 	if err := n.host.Mkdir(step, etcdData, 0o700); err != nil {
 		return err
 	}
-	initial, err := e.Add(ctx, n.Node.Name, n.peerURL())
+	initial, err := e.Add(ctx, n.Node.Name, n.peerURL(), progress)
 	if err != nil {
 		return err
 	}
@@ -189,7 +191,7 @@ func (n *builder) startMember(ctx context.Context, step string, e *etcd.Client, 
 
 // LeaveEtcd removes the member of a node from etcd. It asks the other members if there are any, and refuses to remove the
 // last one: the fault is etcd-last-member.
-func LeaveEtcd(ctx context.Context, c kubernetes.Interface, n bootstrap.Node) error {
+func LeaveEtcd(ctx context.Context, c kubernetes.Interface, n bootstrap.Node, progress func(string)) error {
 	e, err := OpenEtcd(ctx, c, n.Name)
 	if err != nil {
 		return err
@@ -201,7 +203,7 @@ func LeaveEtcd(ctx context.Context, c kubernetes.Interface, n bootstrap.Node) er
 	}
 	for _, m := range all {
 		if m.Name == n.Name || slices.Contains(m.PeerURLs, https(n.Address.String(), bootstrap.EtcdPeerPort)) {
-			if err := e.Remove(ctx, m.ID); err != nil {
+			if err := e.Remove(ctx, m.ID, progress); err != nil {
 				return err
 			}
 		}

@@ -28,6 +28,13 @@ type Host struct {
 	Bundle   string     // directory
 	Ignore   []string   // checks whose problems are only reported
 	Skip     []string   // steps that the administrator does himself
+	Wait     time.Duration
+}
+
+// within ends what takes longer than the administrator wants to wait.
+func (h Host) within(ctx context.Context, op string) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, h.Wait, fault.New("not-ready-in-time", op, fmt.Errorf("it took longer than %v", h.Wait),
+		"run the same command with a longer --wait: it goes on where it stopped"))
 }
 
 // InitOptions say what cluster to begin on this server.
@@ -133,6 +140,8 @@ func Init(ctx context.Context, o InitOptions, report engine.Report) (*Cluster, e
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := o.within(ctx, "bring up the control plane")
+	defer cancel()
 	if err := s.run(ctx, report); err != nil {
 		return nil, err
 	}

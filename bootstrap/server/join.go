@@ -90,6 +90,8 @@ func Join(ctx context.Context, o JoinOptions, report engine.Report) (*Cluster, e
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := o.within(ctx, "join the cluster")
+	defer cancel()
 	held, err := node.Lock()
 	if err != nil {
 		return nil, err
