@@ -17,11 +17,14 @@ func calico(cfg Config, manifests Manifests) (Addon, error) {
 	if cfg.Typha {
 		path = "calico/calico-typha.yaml"
 	}
-	set, err := upstream(manifests, "calico-manifests", path)
+	set, err := withDirect(cfg, func(cfg Config) ([]*unstructured.Unstructured, error) {
+		set, err := upstream(manifests, "calico-manifests", path)
+		if err != nil {
+			return nil, err
+		}
+		return set, patchCalico(cfg, set)
+	}, calicoNode)
 	if err != nil {
-		return Addon{}, err
-	}
-	if err := patchCalico(cfg, set); err != nil {
 		return Addon{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return Addon{Objects: set, Waits: calicoWaits(cfg)}, nil

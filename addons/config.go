@@ -30,6 +30,11 @@ type Config struct {
 	APIHost string
 	APIPort int
 
+	// DirectHost and DirectPort are for nodes without BalancerLabel, where APIHost means nothing; empty where all nodes
+	// are alike.
+	DirectHost string
+	DirectPort int
+
 	Images            map[string]string // component of the bundle -> image reference
 	KubernetesVersion string
 	ControlPlanes     int

@@ -20,23 +20,27 @@ var kubeProxyManifest []byte
 const serviceAccountDir = "/var/run/secrets/kubernetes.io/serviceaccount/"
 
 func kubeProxy(cfg Config, _ Manifests) (Addon, error) {
+	set, err := withDirect(cfg, kubeProxyObjects, "kube-proxy", "kube-proxy")
+	wait := Wait{Kind: KindDaemonSet, Name: "kube-proxy", Min: cfg.Nodes}
+	return Addon{Objects: set, Waits: []Wait{wait}}, err
+}
+
+func kubeProxyObjects(cfg Config) ([]*unstructured.Unstructured, error) {
 	set, err := decode(kubeProxyManifest)
 	if err != nil {
-		return Addon{}, err
+		return nil, err
 	}
 	image, err := cfg.image("kube-proxy")
 	if err != nil {
-		return Addon{}, err
+		return nil, err
 	}
 	err = edit(set, "DaemonSet", "kube-proxy", func(d *appsv1.DaemonSet) error {
 		return setImage(&d.Spec.Template.Spec, "kube-proxy", image)
 	})
 	if err != nil {
-		return Addon{}, err
+		return nil, err
 	}
-	err = edit(set, "ConfigMap", "kube-proxy", kubeProxyFiles(cfg))
-	wait := Wait{Kind: KindDaemonSet, Name: "kube-proxy", Min: cfg.Nodes}
-	return Addon{Objects: set, Waits: []Wait{wait}}, err
+	return set, edit(set, "ConfigMap", "kube-proxy", kubeProxyFiles(cfg))
 }
 
 // kubeProxyFiles fills in the two files that kube-proxy reads, under kubeadm's keys.

@@ -31,6 +31,12 @@ const (
 	ClusterConfigKey = "cluster"
 )
 
+// Program is where Slipway's own binary lies on every host.
+const Program = "/usr/local/bin/slipway"
+
+// BalancerPort is where the load balancer for the API listens on the loopback of every node that has one.
+const BalancerPort = 6444
+
 // EncryptionConfig is where the API servers' encryption configuration lies. All control planes hold the same.
 const EncryptionConfig = "/etc/kubernetes/apiserver/encryption.yaml"
 
@@ -64,6 +70,8 @@ type Cluster struct {
 	ExtraSANs []string `json:"extraSANs,omitempty"`
 	// Kubeadm is set for a cluster that kubeadm made: its control planes have what kubeadm gives them.
 	Kubeadm bool `json:"kubeadm,omitempty"`
+	// Balanced gives every node a load balancer for the API on its own loopback, which follows the control planes.
+	Balanced bool `json:"balanced,omitempty"`
 	// Dedicated keeps control planes free of workloads.
 	Dedicated bool `json:"dedicated,omitempty"`
 	// NoCNI leaves the pods' network to the administrator: nodes are ready when he has installed one.

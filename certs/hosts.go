@@ -16,6 +16,8 @@ type Cluster struct {
 	ServiceIP netip.Addr // of the service "kubernetes": the first of the service range
 	Endpoint  string     // https://host:port, where nodes reach the API
 	ExtraSANs []string   // more names and addresses of the API server
+	// NodeAPI is where kubelets reach the API, if not at Endpoint or, on a control plane, at its own.
+	NodeAPI string
 }
 
 // Node is one host of the cluster.
@@ -68,7 +70,10 @@ func sharedAPI(c Cluster, n Node) string {
 }
 
 func kubeletAPI(c Cluster, n Node) string {
-	if n.ControlPlane {
+	switch {
+	case c.NodeAPI != "":
+		return c.NodeAPI
+	case n.ControlPlane:
 		return ownAPI(c, n)
 	}
 	return c.Endpoint

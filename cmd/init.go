@@ -13,6 +13,7 @@ import (
 	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/bootstrap/invite"
+	"slipway.dev/slipway/bootstrap/preflight"
 	"slipway.dev/slipway/bootstrap/server"
 	"slipway.dev/slipway/certs"
 	"slipway.dev/slipway/internal/fault"
@@ -39,6 +40,9 @@ func (f *hostFlags) add(c *cobra.Command, h *server.Host) {
 
 // read completes what both have in common.
 func (f *hostFlags) read(o *options, h *server.Host) (err error) {
+	h.Warn = func(w preflight.Finding) {
+		fmt.Fprintf(o.Stderr, "warning[%s]: %s\n  next: %s\n", w.Name, w.Message, w.Advice)
+	}
 	if f.address != "" {
 		if h.Address, err = netip.ParseAddr(f.address); err != nil || !h.Address.Is4() {
 			err = fault.New("option-invalid", fmt.Sprintf("use --advertise-address %q", f.address), errors.New("it is not an IPv4 address"),

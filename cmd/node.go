@@ -2,12 +2,15 @@ package cmd
 
 import (
 	"encoding/json"
+	"fmt"
 	"path/filepath"
 	"sync"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/balancer"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/bootstrap/node"
 	"slipway.dev/slipway/certs"
@@ -49,6 +52,27 @@ func newNode(o *options) *cobra.Command {
 			return json.NewEncoder(o.Stdout).Encode(list)
 		},
 	})
+	c.AddCommand(newNodeBalance(o))
+	return c
+}
+
+// newNodeBalance runs on every node as a unit of systemd.
+func newNodeBalance(o *options) *cobra.Command {
+	var b balancer.Config
+	c := &cobra.Command{
+		Use: "balance", Short: "Run the load balancer for the API", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			b.Report = func(e balancer.Event) { fmt.Fprintln(o.Stdout, e.Kind, e.Server, e.Reason) }
+			b.Ready = func() { _, _ = daemon.SdNotify(true, daemon.SdNotifyReady) } // without systemd nobody waits for it
+			return balancer.Run(c.Context(), b)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&b.Listen, "listen", "", "address and port")
+	f.StringVar(&b.File, "servers", "", "file with the servers known last")
+	f.StringVar(&b.Kubeconfig, "kubeconfig", "", "with which the list of servers is followed")
+	f.StringVar(&b.CA, "ca", "", "authority of the servers' certificates")
+	f.StringVar(&b.Prefer, "prefer", "", "server to take as long as it is healthy")
 	return c
 }
 

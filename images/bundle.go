@@ -138,6 +138,12 @@ func (b *Bundle) names(kind string) []string {
 	return out
 }
 
+// ForNodes names the components of kind files that belong on every node. kubeadm does not: no step runs it. It is in the bundle for
+// administrators who use it beside Slipway, and need it in the cluster's very version, and for tests that do the same.
+func (b *Bundle) ForNodes() []string {
+	return slices.DeleteFunc(b.names(KindFiles), func(name string) bool { return name == "kubeadm" })
+}
+
 // size is that of the components of these kinds, compressed.
 func (b *Bundle) size(kinds ...string) (total int64) {
 	for _, p := range b.parts {

@@ -78,6 +78,17 @@ func TestComponents(t *testing.T) {
 	}
 }
 
+func TestForNodes(t *testing.T) {
+	f := newFake(t)
+	f.add("runc", images.KindFiles, file("bin/runc"))
+	f.add("kubelet", images.KindFiles, file("bin/kubelet"))
+	f.add("kubeadm", images.KindFiles, file("bin/kubeadm"))
+	f.add("docs", images.KindManifests, file("a.yaml"))
+	if got := f.open().ForNodes(); !slices.Equal(got, []string{"kubelet", "runc"}) {
+		t.Errorf("nodes get %v", got)
+	}
+}
+
 // TestVerify damages blobs that Open does not read: each is named with its component, and nothing else is.
 func TestVerify(t *testing.T) {
 	for name, c := range map[string]struct {

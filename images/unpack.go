@@ -18,7 +18,7 @@ import (
 // Unpacked is a bundle as the directories that machines on this computer share. Nobody writes to them.
 type Unpacked struct {
 	Rootfs     string // root file system of a machine
-	Files      string // host binaries, to be laid over it
+	Files      string // host binaries, to be laid over it; see ForNodes
 	Containerd string // a complete /var/lib/containerd; see CloneContainerd
 }
 
@@ -103,7 +103,7 @@ func (b *Bundle) unpackInto(ctx context.Context, dir string, report func(string)
 }
 
 func (b *Bundle) unpackFiles(ctx context.Context, dir string, report func(string)) error {
-	for _, name := range b.names(KindFiles) {
+	for _, name := range b.ForNodes() {
 		if name == "containerd" {
 			continue
 		}

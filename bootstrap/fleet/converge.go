@@ -25,9 +25,6 @@ type Host struct {
 	Run  func(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error
 }
 
-// Program is where the fleet's own binary lies on every host.
-const Program = "/usr/local/bin/slipway"
-
 // Ready gives the host of a node as soon as there is one.
 type Ready func(ctx context.Context, s *bootstrap.NodeSpec) (*Host, error)
 
@@ -81,7 +78,7 @@ func convergeOne(ctx context.Context, s *bootstrap.NodeSpec, ready Ready, report
 		defer close(read)
 		seen.relay(pr, h.Name, report)
 	}()
-	err = h.Run(ctx, []string{Program, "node", "converge"}, bytes.NewReader(spec), pw, &stderr)
+	err = h.Run(ctx, []string{bootstrap.Program, "node", "converge"}, bytes.NewReader(spec), pw, &stderr)
 	_ = pw.Close()
 	<-read
 	switch {

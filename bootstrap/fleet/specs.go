@@ -66,10 +66,21 @@ func NewSpec(
 	return s, nil
 }
 
+// NodeAPI is the URL by which a node reaches the API.
+func NodeAPI(c bootstrap.Cluster) string {
+	if c.Balanced {
+		return "https://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(bootstrap.BalancerPort))
+	}
+	return "https://" + c.Endpoint
+}
+
 // PKI is what certificates say of a cluster.
 func PKI(c bootstrap.Cluster) certs.Cluster {
 	pki := certs.Cluster{
 		Name: c.Name, DNSDomain: c.DNSDomain, ServiceIP: c.ServiceIP(), Endpoint: "https://" + c.Endpoint, ExtraSANs: c.ExtraSANs,
+	}
+	if c.Balanced {
+		pki.NodeAPI = NodeAPI(c)
 	}
 	if host, _, err := net.SplitHostPort(c.Endpoint); err == nil {
 		pki.ExtraSANs = append(slices.Clone(pki.ExtraSANs), host)

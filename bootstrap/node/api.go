@@ -19,6 +19,8 @@ import (
 const (
 	adminKubeconfig      = kubernetesDir + "/admin.conf"
 	superAdminKubeconfig = kubernetesDir + "/super-admin.conf"
+
+	controllerManagerKubeconfig = kubernetesDir + "/controller-manager.conf"
 )
 
 func restConfig(kubeconfig string) (*rest.Config, error) {
@@ -42,9 +44,13 @@ func client(kubeconfig string) (*kubernetes.Clientset, error) {
 // pollAPI is how often an API server that is starting is asked: it has nothing that could be watched.
 const pollAPI = 50 * time.Millisecond
 
-// api waits for the API server that this node's kubelet talks to. On a control plane that is its own.
+// api waits for the API server that this node's kubelet talks to, on a control plane for its own.
 func (n *builder) api(name string, needs ...string) engine.Step {
-	ready := func(ctx context.Context) error { return askReady(ctx, kubeletKubeconfig) }
+	kubeconfig := kubeletKubeconfig
+	if n.Node.ControlPlane { // its kubelet may speak to another one through the load balancer
+		kubeconfig = controllerManagerKubeconfig
+	}
+	ready := func(ctx context.Context) error { return askReady(ctx, kubeconfig) }
 	return engine.Step{
 		Name: name, Needs: needs,
 		Check: func(ctx context.Context) ([]string, error) {

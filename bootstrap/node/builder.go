@@ -54,7 +54,13 @@ func (n *builder) renderAddons(ctx context.Context) ([]addons.Addon, error) {
 		return nil, err
 	}
 	c := n.Cluster
+	direct, directPort := "", 0
+	if c.Balanced {
+		direct, directPort = host, port
+		host, port = loopback, bootstrap.BalancerPort
+	}
 	list, err := addons.Render(addons.Config{
+		DirectHost: direct, DirectPort: directPort,
 		PodCIDR: c.PodCIDR, ServiceCIDR: c.ServiceCIDR, DNSIP: c.DNSIP(), DNSDomain: c.DNSDomain,
 		APIHost: host, APIPort: port, Images: n.refs, KubernetesVersion: c.KubernetesVersion,
 		ControlPlanes: len(c.ControlPlanes), Nodes: len(c.ControlPlanes) + c.Workers,

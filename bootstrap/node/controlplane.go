@@ -124,7 +124,7 @@ func secureServing() []string {
 }
 
 func (n *builder) controllerManager() component {
-	const kubeconfig = kubernetesDir + "/controller-manager.conf"
+	const kubeconfig = controllerManagerKubeconfig
 	return component{
 		name: "kube-controller-manager", cpu: "200m",
 		host: loopback, port: bootstrap.ControllerManagerPort, scheme: corev1.URISchemeHTTPS, liveness: "/healthz", ready: "/healthz",

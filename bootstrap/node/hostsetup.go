@@ -180,20 +180,10 @@ func loadConntrack() {
 	_, _ = netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
 }
 
-// installed are the components whose programs a node gets.
-func (n *builder) installed() (out []string) {
-	for _, c := range n.bundle.Components() {
-		if c.Kind == images.KindFiles {
-			out = append(out, c.Name)
-		}
-	}
-	return out
-}
-
-// binaries puts the programs of the bundle in their places.
+// binaries puts the programs of the bundle in their places, all but kubeadm: see ForNodes.
 func (n *builder) binaries(name string, needs ...string) engine.Step {
 	missing := func() (out []string, err error) {
-		for _, c := range n.installed() {
+		for _, c := range n.bundle.ForNodes() {
 			ok, err := n.bundle.Installed(c, "/")
 			if err != nil {
 				return nil, err

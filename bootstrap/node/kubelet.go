@@ -11,6 +11,7 @@ import (
 	kubelet "k8s.io/kubelet/config/v1beta1"
 	"sigs.k8s.io/yaml"
 
+	"slipway.dev/slipway/addons"
 	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/certs"
@@ -57,7 +58,11 @@ func (n *builder) kubelet(name string, needs ...string) engine.Step {
 		if err != nil {
 			return nil, fmt.Errorf("write the kubelet's configuration: %w", err)
 		}
-		flags := fmt.Sprintf("KUBELET_KUBEADM_ARGS=\"--hostname-override=%s --node-ip=%s\"\n", n.Node.Name, n.Node.Address)
+		labels := ""
+		if n.Cluster.Balanced {
+			labels = " --node-labels=" + addons.BalancerLabel + "=true"
+		}
+		flags := fmt.Sprintf("KUBELET_KUBEADM_ARGS=\"--hostname-override=%s --node-ip=%s%s\"\n", n.Node.Name, n.Node.Address, labels)
 		return []engine.File{
 			{Path: kubeletUnit, Data: []byte(kubeletUnitText), Mode: 0o644},
 			{Path: kubeletConfig, Data: config, Mode: 0o600},

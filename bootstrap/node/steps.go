@@ -30,6 +30,13 @@ func (n *builder) steps() []engine.Step {
 		n.importImages("images", "containerd"),
 	}
 	kubelet := []string{"certificates", "images", "pod-network"}
+	if n.Cluster.Balanced {
+		steps = append(steps,
+			n.program("program", "directories"),
+			n.loadBalancer("balancer", "program", "certificates"),
+		)
+		kubelet = append(kubelet, "balancer")
+	}
 	switch {
 	case n.Node.Joins: // its API server can only start once its etcd has a vote
 		steps = append(steps,

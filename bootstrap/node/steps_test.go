@@ -38,3 +38,16 @@ func TestSteps(t *testing.T) {
 		}
 	}
 }
+
+// TestBinaries looks at what a node would be given. Where this computer is a node itself, that is less.
+func TestBinaries(t *testing.T) {
+	n := testBuilder(t, testSpecs(t)[0])
+	n.bundle = realBundle(t)
+	if _, err := n.bundle.Component("kubeadm"); err != nil {
+		t.Fatal(err)
+	}
+	missing, err := n.binaries("binaries").Check(t.Context())
+	if err != nil || slices.Contains(missing, "kubeadm") {
+		t.Errorf("a node is to get %v: %v", missing, err)
+	}
+}

@@ -44,6 +44,7 @@ func Ports(controlPlane bool) []Port {
 		{Port: 10256, What: "kube-proxy's health"},
 		{Port: 4789, What: "Calico's VXLAN", UDP: true},
 		{Port: 9099, What: "Calico's health", Host: loopback},
+		{Port: bootstrap.BalancerPort, What: "the load balancer for the API", Host: loopback},
 	}
 	if !controlPlane {
 		return out

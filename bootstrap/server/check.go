@@ -7,10 +7,13 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/node"
+	"slipway.dev/slipway/bootstrap/preflight"
 	"slipway.dev/slipway/internal/fault"
 )
 
@@ -23,8 +26,24 @@ func checkRoot() error {
 
 func validHost(name string) bool { return len(validation.IsDNS1123Subdomain(name)) == 0 }
 
-// preflight looks at everything that could go wrong, before anything is written.
-func (h Host) preflight(_ context.Context, _ bootstrap.Node, _ bootstrap.Cluster) error { return nil }
+// diskNeeded is what programs, images and etcd take on a new node, with a reserve, in bytes.
+const diskNeeded = 3 << 30
+
+// preflight looks at everything that could go wrong, before anything is written. skew is this host's clock minus the
+// cluster's, if there is one.
+func (h Host) preflight(ctx context.Context, n bootstrap.Node, c bootstrap.Cluster, skew time.Duration) error {
+	warnings, err := preflight.Run(ctx, preflight.Facts{
+		NodeName: n.Name, Address: n.Address, ControlPlane: n.ControlPlane, PodCIDR: c.PodCIDR, ServiceCIDR: c.ServiceCIDR,
+		Ports: preflight.Ports(n.ControlPlane), EtcdDir: "/var/lib/etcd", StateDir: node.StateDir, DiskNeeded: diskNeeded,
+		ClusterTime: func(context.Context) (time.Time, error) { return time.Now().Add(-skew), nil },
+	}, h.Ignore)
+	if h.Warn != nil {
+		for _, w := range warnings {
+			h.Warn(w)
+		}
+	}
+	return err
+}
 
 // hasResolver tells whether this host knows a resolver that pods could ask too.
 func hasResolver() bool {

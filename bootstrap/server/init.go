@@ -16,6 +16,7 @@ import (
 	"slipway.dev/slipway/bootstrap/fleet"
 	"slipway.dev/slipway/bootstrap/invite"
 	"slipway.dev/slipway/bootstrap/node"
+	"slipway.dev/slipway/bootstrap/preflight"
 	"slipway.dev/slipway/certs"
 	"slipway.dev/slipway/images"
 	"slipway.dev/slipway/internal/fault"
@@ -29,6 +30,8 @@ type Host struct {
 	Ignore   []string   // checks whose problems are only reported
 	Skip     []string   // steps that the administrator does himself
 	Wait     time.Duration
+	// Warn is told what a node can live with; it may be nil.
+	Warn func(preflight.Finding)
 }
 
 // within ends what takes longer than the administrator wants to wait.
@@ -213,9 +216,9 @@ func (o InitOptions) begin(ctx context.Context) (*state, error) {
 	c := bootstrap.Cluster{
 		Name: o.ClusterName, KubernetesVersion: b.KubernetesVersion(), PodCIDR: o.PodCIDR, ServiceCIDR: o.ServiceCIDR,
 		DNSDomain: o.DNSDomain, Endpoint: endpoint, ControlPlanes: []bootstrap.Member{{Name: n.Name, Address: n.Address}},
-		ExtraSANs: o.ExtraSANs, Dedicated: !o.Workloads, NoCNI: o.CNI == "none", UpstreamDNS: hasResolver(),
+		ExtraSANs: o.ExtraSANs, Dedicated: !o.Workloads, NoCNI: o.CNI == "none", Balanced: true, UpstreamDNS: hasResolver(),
 	}
-	if err := o.preflight(ctx, n, c); err != nil {
+	if err := o.preflight(ctx, n, c, 0); err != nil {
 		return nil, err
 	}
 	now := time.Now()

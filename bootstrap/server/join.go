@@ -163,7 +163,7 @@ func (j *joining) begin(ctx context.Context, n bootstrap.Node, progress func(str
 		return nil, fmt.Errorf("read the API's address: %w", err)
 	}
 	c.Endpoint = net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "443"))
-	if err := errors.Join(checkVersion(b, c, j.ControlPlane), checkName(ctx, client, n.Name), j.preflight(ctx, n, c)); err != nil {
+	if err := errors.Join(checkVersion(b, c, j.ControlPlane), checkName(ctx, client, n.Name), j.preflight(ctx, n, c, found.ClockSkew)); err != nil {
 		return nil, err
 	}
 	s := &state{Skip: j.Skip}
@@ -225,7 +225,7 @@ func worker(
 	if err != nil {
 		return nil, err
 	}
-	kubeconfig, err := certs.KubeletKubeconfig(c.Name, "https://"+c.Endpoint, ca, n.Name)
+	kubeconfig, err := certs.KubeletKubeconfig(c.Name, fleet.NodeAPI(c), ca, n.Name)
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"slipway.dev/slipway/bootstrap/engine"
-	"slipway.dev/slipway/bootstrap/fleet"
+	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/internal/fault"
 	"slipway.dev/slipway/providers/local"
 )
@@ -42,7 +42,7 @@ func (c *Cluster) LoadImage(ctx context.Context, open func() (io.ReadCloser, err
 			}
 			defer archive.Close()
 			var out bytes.Buffer
-			err = m.Run(gctx, local.Command{Args: []string{fleet.Program, "node", "import-image"}, Stdin: archive, Stdout: &out})
+			err = m.Run(gctx, local.Command{Args: []string{bootstrap.Program, "node", "import-image"}, Stdin: archive, Stdout: &out})
 			if err != nil {
 				return fault.On(n.Name, fault.New("image-not-loaded", "load the image", err, "run the same command again"))
 			}

@@ -141,7 +141,7 @@ func ownLayer(d Dirs) (string, error) {
 		return "", err
 	}
 	dir := filepath.Join(d.Cache, "store", "slipway-"+sum)
-	target := filepath.Join(dir, fleet.Program)
+	target := filepath.Join(dir, bootstrap.Program)
 	if _, err := os.Stat(target); err == nil {
 		return dir, nil
 	}

@@ -16,7 +16,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/ptr"
 
-	"slipway.dev/slipway/bootstrap/fleet"
+	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/certs"
 	"slipway.dev/slipway/internal/fault"
 	"slipway.dev/slipway/providers/local"
@@ -201,7 +201,7 @@ func certificates(ctx context.Context, machines []*local.Machine) (out []Certifi
 
 func certificatesOf(ctx context.Context, m *local.Machine) (list []certs.Certificate, err error) {
 	var text strings.Builder
-	if err := m.Run(ctx, local.Command{Args: []string{fleet.Program, "node", "certificates"}, Stdout: &text}); err != nil {
+	if err := m.Run(ctx, local.Command{Args: []string{bootstrap.Program, "node", "certificates"}, Stdout: &text}); err != nil {
 		return nil, err
 	}
 	return list, json.Unmarshal([]byte(text.String()), &list)

@@ -34,7 +34,7 @@ func kubernetes(s pins.Set) program {
 	return program{
 		upstream: "kubernetes",
 		packages: under("k8s.io/kubernetes/cmd/", "kube-apiserver", "kube-controller-manager", "kube-scheduler",
-			"kube-proxy", "kubelet", "kubectl"),
+			"kube-proxy", "kubelet", "kubectl", "kubeadm"),
 		// A module does not say which commit it was made from, so gitCommit names the release.
 		ldflags: stamp("k8s.io/component-base/version", "gitVersion", s.Kubernetes, "gitMajor", number[0],
 			"gitMinor", number[1], "gitCommit", s.Kubernetes, "gitTreeState", "clean", "buildDate", u.Released),

@@ -86,7 +86,7 @@ func hostFiles() []recipe {
 		plugins = append(plugins, binary("opt/cni/bin/", n))
 	}
 	return []recipe{
-		files("kubelet", inBin("kubelet")), files("kubectl", inBin("kubectl")),
+		files("kubelet", inBin("kubelet")), files("kubectl", inBin("kubectl")), files("kubeadm", inBin("kubeadm")),
 		files("etcdctl", inBin("etcdctl")), files("etcdutl", inBin("etcdutl")),
 		files("containerd", inBin("containerd", "containerd-shim-runc-v2", "ctr")),
 		files("runc", []part{binary("usr/local/sbin/", "runc")}),

@@ -49,6 +49,7 @@ func (r release) components() []Component {
 		Component{"calico-kube-controllers", calico, "docker.io/calico/kube-controllers:" + calico, "calico-3.28"},
 		Component{"kubelet", r.kubernetes, "", k8s},
 		Component{"kubectl", r.kubernetes, "", k8s},
+		Component{"kubeadm", r.kubernetes, "", k8s},
 		Component{"etcdctl", r.etcd, "", etcd},
 		Component{"etcdutl", r.etcd, "", etcd},
 		Component{"containerd", containerd, "", "containerd-2.3"},
