@@ -152,9 +152,14 @@ func newReset(o *options) *cobra.Command {
 		Example: "  slipway reset\n  slipway reset --force",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			var remains []string
+			r.Warn = func(text string) { remains = append(remains, text) }
 			show, finish := showEvents(o, output)
 			err := server.Reset(c.Context(), r, show)
 			finish()
+			for _, text := range remains {
+				fmt.Fprintf(o.Stderr, "warning: %s\n", text)
+			}
 			if err != nil || output == "json" {
 				return err
 			}
@@ -162,6 +167,7 @@ func newReset(o *options) *cobra.Command {
 			return err
 		},
 	}
+	c.Flags().DurationVar(&r.Wait, "wait", 5*time.Minute, "how long it may take")
 	c.Flags().BoolVar(&r.Force, "force", false, "go on when the cluster does not answer")
 	outputFlag(c, &output)
 	return c

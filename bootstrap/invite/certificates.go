@@ -74,7 +74,9 @@ func SharedFiles() (needed, optional []string) {
 }
 
 // entryName is the key in the Secret: kubeadm leaves out the folder of certificates and replaces slashes.
-func entryName(file string) string { return strings.ReplaceAll(strings.TrimPrefix(file, "pki/"), "/", "-") }
+func entryName(file string) string {
+	return strings.ReplaceAll(strings.TrimPrefix(file, "pki/"), "/", "-")
+}
 
 // UploadCertificates encrypts the shared files and puts them into the cluster, for two hours. read is given paths below
 // /etc/kubernetes.

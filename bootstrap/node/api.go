@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/internal/fault"
 )
@@ -31,6 +32,23 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 	c.UserAgent = "slipway"
 	c.QPS, c.Burst = -1, 0 // a cluster that is being made has no load to protect
 	return c, nil
+}
+
+// Client speaks to the API with this node's own credentials, an administrator's on a control plane. Where there is a load
+// balancer it goes through that, as another control plane than this one may have to answer.
+func Client(spec *bootstrap.NodeSpec) (*kubernetes.Clientset, error) {
+	kubeconfig := kubeletKubeconfig
+	if spec.Node.ControlPlane {
+		kubeconfig = adminKubeconfig
+	}
+	cfg, err := restConfig(kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	if spec.Cluster.Balanced {
+		cfg.Host = https(loopback, bootstrap.BalancerPort)
+	}
+	return kubernetes.NewForConfig(cfg)
 }
 
 func client(kubeconfig string) (*kubernetes.Clientset, error) {

@@ -16,7 +16,7 @@ import (
 // The load balancer's unit, and the file with the servers that it knew last.
 const (
 	balancerUnit    = "/etc/systemd/system/slipway-balancer.service"
-	balancerServers = "/var/lib/slipway/api-servers.json"
+	BalancerServers = "/var/lib/slipway/api-servers.json"
 )
 
 const balancerUnitText = `[Unit]
@@ -27,7 +27,7 @@ StartLimitIntervalSec=0
 
 [Service]
 Type=notify
-ExecStart=` + bootstrap.Program + ` node balance --listen %s --servers ` + balancerServers + ` --kubeconfig ` + kubeletKubeconfig + ` --ca ` + caFile + `%s
+ExecStart=` + bootstrap.Program + ` node balance --listen %s --servers ` + BalancerServers + ` --kubeconfig ` + kubeletKubeconfig + ` --ca ` + caFile + `%s
 Restart=always
 RestartSec=1
 OOMScoreAdjust=-998
@@ -84,17 +84,17 @@ func (n *builder) loadBalancer(name string, needs ...string) engine.Step {
 	}, needs...)
 	check, do := s.Check, s.Do
 	s.Check = func(ctx context.Context) ([]string, error) {
-		if _, err := balancer.ReadServers(balancerServers); err != nil {
-			return []string{balancerServers, "start " + unit}, nil //nolint:nilerr // whatever is wrong with it, it is made anew
+		if _, err := balancer.ReadServers(BalancerServers); err != nil {
+			return []string{BalancerServers, "start " + unit}, nil //nolint:nilerr // whatever is wrong with it, it is made anew
 		}
 		return check(ctx)
 	}
 	s.Do = func(ctx context.Context, progress func(string)) error {
-		if err := n.host.Keep(name, balancerServers); err != nil {
+		if err := n.host.Keep(name, BalancerServers); err != nil {
 			return err
 		}
-		if _, err := balancer.ReadServers(balancerServers); err != nil {
-			if err := balancer.WriteServers(balancerServers, n.firstServers()); err != nil {
+		if _, err := balancer.ReadServers(BalancerServers); err != nil {
+			if err := balancer.WriteServers(BalancerServers, n.firstServers()); err != nil {
 				return err
 			}
 		}

@@ -33,7 +33,7 @@ func (n *builder) etcdMember(state string, members []string) component {
 		name: "etcd", cpu: "100m", memory: "100Mi",
 		// kubeadm finds the members by this.
 		annotations: map[string]string{etcdURLs: https(address, bootstrap.EtcdPort)},
-		host: loopback, port: bootstrap.EtcdMetricsPort, scheme: corev1.URISchemeHTTP, liveness: "/livez", ready: "/readyz",
+		host:        loopback, port: bootstrap.EtcdMetricsPort, scheme: corev1.URISchemeHTTP, liveness: "/livez", ready: "/readyz",
 		mounts: []mount{
 			readOnlyDir("etcd-certs", etcdPKI),
 			{name: "etcd-data", path: etcdData, kind: corev1.HostPathDirectory, writable: true},

@@ -56,4 +56,6 @@ func (n *builder) doInvite(ctx context.Context) error {
 }
 
 // ReadKubernetes reads a file below /etc/kubernetes.
-func ReadKubernetes(file string) ([]byte, error) { return os.ReadFile(filepath.Join(kubernetesDir, file)) }
+func ReadKubernetes(file string) ([]byte, error) {
+	return os.ReadFile(filepath.Join(kubernetesDir, file))
+}

@@ -21,7 +21,7 @@ const (
 	kubeletKubeconfig = kubernetesDir + "/kubelet.conf"
 	kubeletConfig     = "/var/lib/kubelet/config.yaml"
 	kubeletFlags      = "/var/lib/kubelet/kubeadm-flags.env"
-	kubeletUnit       = "/etc/systemd/system/kubelet.service"
+	KubeletUnit       = "/etc/systemd/system/kubelet.service"
 	kubeletProgram    = "/usr/local/bin/kubelet"
 )
 
@@ -48,7 +48,7 @@ WantedBy=multi-user.target
 
 func (n *builder) kubeletUnit() engine.Unit {
 	return engine.Unit{
-		Name: "kubelet.service", Files: []string{kubeletUnit, kubeletConfig, kubeletFlags, kubeletKubeconfig, kubeletProgram},
+		Name: "kubelet.service", Files: []string{KubeletUnit, kubeletConfig, kubeletFlags, kubeletKubeconfig, kubeletProgram},
 	}
 }
 
@@ -64,7 +64,7 @@ func (n *builder) kubelet(name string, needs ...string) engine.Step {
 		}
 		flags := fmt.Sprintf("KUBELET_KUBEADM_ARGS=\"--hostname-override=%s --node-ip=%s%s\"\n", n.Node.Name, n.Node.Address, labels)
 		return []engine.File{
-			{Path: kubeletUnit, Data: []byte(kubeletUnitText), Mode: 0o644},
+			{Path: KubeletUnit, Data: []byte(kubeletUnitText), Mode: 0o644},
 			{Path: kubeletConfig, Data: config, Mode: 0o600},
 			{Path: kubeletFlags, Data: []byte(flags), Mode: 0o600},
 		}, nil
@@ -110,7 +110,7 @@ func (n *builder) kubeletConfiguration() *kubelet.KubeletConfiguration {
 			Webhook:   kubelet.KubeletWebhookAuthentication{Enabled: &on},
 			X509:      kubelet.KubeletX509Authentication{ClientCAFile: caFile},
 		},
-		Authorization:     kubelet.KubeletAuthorization{Mode: kubelet.KubeletAuthorizationModeWebhook},
+		Authorization:      kubelet.KubeletAuthorization{Mode: kubelet.KubeletAuthorizationModeWebhook},
 		ReadOnlyPort:       0,
 		ServerTLSBootstrap: true,
 		TLSMinVersion:      "VersionTLS12",
@@ -147,4 +147,9 @@ func shareHost(c *kubelet.KubeletConfiguration) {
 	c.FailSwapOn = &off
 	c.ImageGCHighThresholdPercent = &never
 	c.EvictionHard = map[string]string{"nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%"}
+}
+
+// StopKubelet stops the kubelet and leaves the pods running.
+func StopKubelet(ctx context.Context) error {
+	return engine.NewHost(nil).StopUnit(ctx, "kubelet.service")
 }

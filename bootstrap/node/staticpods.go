@@ -22,22 +22,25 @@ const (
 	pkiDir      = kubernetesDir + "/pki"
 	etcdPKI     = pkiDir + "/etcd"
 	etcdData    = "/var/lib/etcd"
+
+	// APIServerManifest is the file by which the kubelet runs the API server.
+	APIServerManifest = manifestDir + "/kube-apiserver.yaml"
 )
 
 // component is one part of the control plane as the kubelet runs it.
 type component struct {
-	name     string
-	args     []string
+	name string
+	args []string
 
 	annotations map[string]string
-	cpu      string
-	memory   string
-	host     string // where its health is asked for
-	port     int
-	scheme   corev1.URIScheme
-	liveness string // paths
-	ready    string
-	mounts   []mount
+	cpu         string
+	memory      string
+	host        string // where its health is asked for
+	port        int
+	scheme      corev1.URIScheme
+	liveness    string // paths
+	ready       string
+	mounts      []mount
 }
 
 type mount struct {

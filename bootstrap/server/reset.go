@@ -3,7 +3,10 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
+	"time"
 
 	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/engine"
@@ -13,15 +16,23 @@ import (
 
 // ResetOptions say how to take a server out of its cluster.
 type ResetOptions struct {
-	// Force goes on when the cluster does not answer, or another reason to leave it first fails.
+	// Force goes on when the cluster does not answer.
 	Force bool
+	Wait  time.Duration
+	// Warn is told what remains to be done elsewhere; it may be nil.
+	Warn func(string)
 }
 
-// Reset takes everything back that Init or Join did on this server. The faults are not-a-node and those of the steps; a
-// reset that failed or was interrupted can be run again.
-func Reset(ctx context.Context, _ ResetOptions, report engine.Report) error {
+// Reset takes this server out of its cluster and everything back that Init or Join did on it. The faults are not-a-node,
+// cluster-unreachable and those of the steps; a reset that failed or was interrupted can be run again.
+func Reset(ctx context.Context, o ResetOptions, report engine.Report) error {
 	if err := checkRoot(); err != nil {
 		return err
+	}
+	ctx, cancel := Host{Wait: o.Wait}.within(ctx, "reset this host")
+	defer cancel()
+	if o.Warn == nil {
+		o.Warn = func(string) {}
 	}
 	held, err := node.Lock()
 	if err != nil {
@@ -45,13 +56,30 @@ func Reset(ctx context.Context, _ ResetOptions, report engine.Report) error {
 	if s != nil {
 		spec = s.Spec
 	}
+	if err := o.leave(ctx, spec, report); err != nil {
+		return err
+	}
 	if err := node.Undo(ctx, spec, report); err != nil {
 		return err
 	}
-	if err := os.Remove(stateFile()); err != nil && s != nil {
-		return err
+	if err := os.Remove(stateFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forget what this host was: %w", err)
 	}
 	held.Remove()
 	_ = os.Remove(node.StateDir)
+	return nil
+}
+
+func (o ResetOptions) leave(ctx context.Context, spec *bootstrap.NodeSpec, report engine.Report) error {
+	l := &leaving{spec: spec, warn: o.Warn}
+	steps := l.steps()
+	if len(steps) == 0 {
+		return nil
+	}
+	err := engine.Run(ctx, spec.Node.Name, steps, report)
+	if err == nil || !o.Force || ctx.Err() != nil {
+		return err
+	}
+	o.Warn(fmt.Sprintf("the cluster still knows this node: %v", err))
 	return nil
 }

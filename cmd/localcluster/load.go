@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/internal/fault"
 	"slipway.dev/slipway/providers/local"
 )

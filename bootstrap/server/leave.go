@@ -1,0 +1,142 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/balancer"
+	"slipway.dev/slipway/bootstrap/engine"
+	"slipway.dev/slipway/bootstrap/node"
+	"slipway.dev/slipway/internal/fault"
+)
+
+// leaveTime is how long a cluster that does not answer is asked.
+const leaveTime = 30 * time.Second
+
+// leaving takes a node out of a cluster that goes on without it.
+type leaving struct {
+	spec *bootstrap.NodeSpec
+	warn func(string)
+}
+
+// steps are none where there is no cluster to leave: nothing was joined yet, or this server is all of it.
+func (l *leaving) steps() []engine.Step {
+	if l.spec == nil || !exists(node.KubeletUnit) || l.last() {
+		return nil
+	}
+	do := func(what string, do func(context.Context, kubernetes.Interface, func(string)) error) func(context.Context, func(string)) error {
+		return func(ctx context.Context, progress func(string)) error {
+			ctx, cancel := context.WithTimeout(ctx, leaveTime)
+			defer cancel()
+			c, err := node.Client(l.spec)
+			if err == nil {
+				err = do(ctx, c, progress)
+			}
+			if err == nil {
+				return nil
+			}
+			return fault.New("cluster-unreachable", what, err,
+				"let the cluster answer again and reset then; or use --force, and remove what is left of this node on a control plane: "+
+					"`kubectl delete node "+l.spec.Node.Name+"`, and its member of etcd if it was a control plane")
+		}
+	}
+	always := func(what string) func(context.Context) ([]string, error) {
+		return func(context.Context) ([]string, error) { return []string{what}, nil }
+	}
+	var out []engine.Step
+	var before []string
+	if l.spec.Node.ControlPlane {
+		out = append(out,
+			engine.Step{Name: "leave-api", Check: always("stop the API server"), Do: do("stop serving the cluster's API", l.api)},
+			engine.Step{Name: "leave-etcd", Needs: []string{"leave-api"}, Check: always("remove the member of etcd"), Do: do("leave etcd", l.etcd)},
+		)
+		before = []string{"leave-etcd"}
+	}
+	return append(out, engine.Step{
+		Name: "leave-cluster", Needs: before, Check: always("delete the Node"), Do: do("delete the Node", l.node),
+	})
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// last tells whether this is the cluster's only control plane, as far as it knows.
+func (l *leaving) last() bool {
+	if !l.spec.Node.ControlPlane {
+		return false
+	}
+	servers, err := balancer.ReadServers(node.BalancerServers)
+	return err == nil && slices.Equal(servers, []string{l.ownAPI()})
+}
+
+func (l *leaving) ownAPI() string {
+	return net.JoinHostPort(l.spec.Node.Address.String(), strconv.Itoa(bootstrap.APIPort))
+}
+
+// api lets the API server end in good order: it takes its address out of the service "kubernetes" then, so that nobody in
+// the cluster is sent to it any more.
+func (l *leaving) api(ctx context.Context, c kubernetes.Interface, progress func(string)) error {
+	if !l.spec.Cluster.Balanced {
+		return nil // the API may be reached through this very server
+	}
+	if err := os.Remove(node.APIServerManifest); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	progress("wait until the API server has left the service")
+	tick := time.NewTicker(pollLeave)
+	defer tick.Stop()
+	for {
+		s, err := c.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).Get(ctx, "kubernetes", metav1.GetOptions{})
+		if err == nil && !l.isIn(s) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), err)
+		case <-tick.C:
+		}
+	}
+}
+
+// pollLeave is short, because the API server that is asked may be the one that is ending.
+const pollLeave = 200 * time.Millisecond
+
+func (l *leaving) isIn(s *discoveryv1.EndpointSlice) bool {
+	own := l.spec.Node.Address.String()
+	return slices.ContainsFunc(s.Endpoints, func(e discoveryv1.Endpoint) bool { return slices.Contains(e.Addresses, own) })
+}
+
+func (l *leaving) etcd(ctx context.Context, c kubernetes.Interface, progress func(string)) error {
+	return node.LeaveEtcd(ctx, c, l.spec.Node, progress)
+}
+
+// node stops the kubelet first, which would go on reporting about a node that is not there.
+func (l *leaving) node(ctx context.Context, c kubernetes.Interface, _ func(string)) error {
+	if err := node.StopKubelet(ctx); err != nil {
+		return err
+	}
+	err := c.CoreV1().Nodes().Delete(ctx, l.spec.Node.Name, metav1.DeleteOptions{})
+	switch {
+	case err == nil, apierrors.IsNotFound(err):
+		return nil
+	case apierrors.IsForbidden(err): // a worker of a cluster that kubeadm made
+		l.warn(fmt.Sprintf("this node may not delete itself: run `kubectl delete node %s` on a control plane", l.spec.Node.Name))
+		return nil
+	}
+	return err
+}
