@@ -30,6 +30,9 @@ type Config struct {
 	APIHost string
 	APIPort int
 
+	// Approver signs off the serving certificates of kubelets that join.
+	Approver bool
+
 	// DirectHost and DirectPort are for nodes without BalancerLabel, where APIHost means nothing; empty where all nodes
 	// are alike.
 	DirectHost string

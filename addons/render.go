@@ -33,19 +33,24 @@ const (
 	KindDeployment = "Deployment"
 )
 
+type renderer struct {
+	name   string
+	render func(Config, Manifests) (Addon, error)
+}
+
 // Render gives the addons of a cluster. They do not depend on each other and may be applied at the
 // same time.
 func Render(cfg Config, manifests Manifests) ([]Addon, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fault.New("addon-config-invalid", "render the addons", err, "correct the cluster's configuration")
 	}
-	renderers := []struct {
-		name   string
-		render func(Config, Manifests) (Addon, error)
-	}{
+	renderers := []renderer{
 		{"kube-proxy", kubeProxy},
 		{"calico", calico},
 		{"coredns", coreDNS},
+	}
+	if cfg.Approver {
+		renderers = append(renderers, renderer{"approver", approver})
 	}
 	var out []Addon
 	for _, r := range renderers {

@@ -8,8 +8,11 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/approver"
 	"slipway.dev/slipway/bootstrap/balancer"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/bootstrap/node"
@@ -52,7 +55,7 @@ func newNode(o *options) *cobra.Command {
 			return json.NewEncoder(o.Stdout).Encode(list)
 		},
 	})
-	c.AddCommand(newNodeBalance(o))
+	c.AddCommand(newNodeBalance(o), newNodeApprove(o))
 	return c
 }
 
@@ -74,6 +77,24 @@ func newNodeBalance(o *options) *cobra.Command {
 	f.StringVar(&b.CA, "ca", "", "authority of the servers' certificates")
 	f.StringVar(&b.Prefer, "prefer", "", "server to take as long as it is healthy")
 	return c
+}
+
+// newNodeApprove runs on control planes, in a pod.
+func newNodeApprove(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "approve", Short: "Approve the serving certificates of kubelets", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := rest.InClusterConfig()
+			if err != nil {
+				return err
+			}
+			client, err := kubernetes.NewForConfig(cfg)
+			if err != nil {
+				return err
+			}
+			return approver.Run(c.Context(), client, func(e approver.Event) { fmt.Fprintf(o.Stdout, "%+v\n", e) })
+		},
+	}
 }
 
 // certificatePaths are the files and directories with certificates that this host has.

@@ -16,19 +16,28 @@ import (
 
 func newStatus(o *options) *cobra.Command {
 	var output outputFormat
+	ofCluster := onCluster(o, func(ctx context.Context, cluster *localcluster.Cluster, _ []string) error {
+		s, err := cluster.Status(ctx)
+		if s == nil {
+			return err
+		}
+		if output == "json" {
+			return errors.Join(json.NewEncoder(o.Stdout).Encode(s), err)
+		}
+		return errors.Join(printStatus(o, s), err)
+	})
 	c := &cobra.Command{
-		Use: "status NAME", Short: "Show a cluster's nodes, control plane, addons and certificates", Args: cobra.ExactArgs(1),
-		Example: "  slipway status dev",
-		RunE: onCluster(o, func(ctx context.Context, cluster *localcluster.Cluster, _ []string) error {
-			s, err := cluster.Status(ctx)
-			if s == nil {
-				return err
+		Use: "status [NAME]", Short: "Show a cluster's nodes, control plane, addons and certificates, or how this server is as a node",
+		Long: "With NAME, that of a cluster on this computer: its nodes, control plane, addons and certificates.\n" +
+			"Without NAME, on a server that is a node: what it is, and in short how it is; `slipway doctor` says more.",
+		Args:    cobra.MaximumNArgs(1),
+		Example: "  slipway status dev\n  slipway status",
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return examine(c.Context(), o, output, printSummary)
 			}
-			if output == "json" {
-				return errors.Join(json.NewEncoder(o.Stdout).Encode(s), err)
-			}
-			return errors.Join(printStatus(o, s), err)
-		}),
+			return ofCluster(c, args)
+		},
 	}
 	outputFlag(c, &output)
 	return c

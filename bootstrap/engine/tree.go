@@ -145,6 +145,20 @@ func (h *Host) KeepDirs(step string, dirs ...string) error {
 	return h.journal.Record(entries...)
 }
 
+// Hide records files and removes them.
+func (h *Host) Hide(step string, paths ...string) error {
+	if err := h.Keep(step, paths...); err != nil {
+		return err
+	}
+	var errs []error
+	for _, path := range paths {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("set %q aside: %w", path, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Keep records files that somebody else is going to write or replace, so that they can be put back.
 func (h *Host) Keep(step string, paths ...string) error {
 	known := map[string]bool{}

@@ -60,7 +60,7 @@ func (n *builder) renderAddons(ctx context.Context) ([]addons.Addon, error) {
 		host, port = loopback, bootstrap.BalancerPort
 	}
 	list, err := addons.Render(addons.Config{
-		DirectHost: direct, DirectPort: directPort,
+		DirectHost: direct, DirectPort: directPort, Approver: c.Balanced,
 		PodCIDR: c.PodCIDR, ServiceCIDR: c.ServiceCIDR, DNSIP: c.DNSIP(), DNSDomain: c.DNSDomain,
 		APIHost: host, APIPort: port, Images: n.refs, KubernetesVersion: c.KubernetesVersion,
 		ControlPlanes: len(c.ControlPlanes), Nodes: len(c.ControlPlanes) + c.Workers,

@@ -115,25 +115,6 @@ func configMap(namespace, name, key string, data []byte) *corev1.ConfigMap {
 	}
 }
 
-// clusterConfiguration is kubeadm's, of which k8s.io/kubernetes has the types and no client library:
-// https://kubernetes.io/docs/reference/config-api/kubeadm-config.v1beta4/#kubeadm-k8s-io-v1beta4-ClusterConfiguration
-func (n *builder) clusterConfiguration() map[string]any {
-	c := n.Cluster
-	return map[string]any{
-		"apiVersion":           "kubeadm.k8s.io/v1beta4",
-		"kind":                 "ClusterConfiguration",
-		"clusterName":          c.Name,
-		"kubernetesVersion":    c.KubernetesVersion,
-		"controlPlaneEndpoint": c.Endpoint,
-		"certificatesDir":      pkiDir,
-		"imageRepository":      "registry.k8s.io",
-		"networking": map[string]any{
-			"dnsDomain": c.DNSDomain, "podSubnet": c.PodCIDR.String(), "serviceSubnet": c.ServiceCIDR.String(),
-		},
-		"etcd": map[string]any{"local": map[string]any{"dataDir": etcdData}},
-	}
-}
-
 // clusterInfo is a kubeconfig without a user.
 func (n *builder) clusterInfo() ([]byte, error) {
 	ca, err := os.ReadFile(caFile)

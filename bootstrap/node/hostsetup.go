@@ -23,12 +23,18 @@ func filledByOthers() []string {
 	}
 }
 
+// Where the container runtime looks for the configuration of pods' networks, and Calico's.
+const (
+	cniConfigs   = "/etc/cni/net.d"
+	calicoConfig = cniConfigs + "/10-calico.conflist"
+)
+
 // madeByOthers are single files and directories that they make in places where others keep theirs too. Directories go if
 // nothing else is in them.
 func madeByOthers() (files, dirs []string) {
 	return []string{
 			"/run/xtables.lock", // of iptables, which Felix runs
-			"/etc/cni/net.d/10-calico.conflist", "/etc/cni/net.d/calico-kubeconfig",
+			calicoConfig, cniConfigs + "/calico-kubeconfig",
 			"/opt/cni/bin/calico", "/opt/cni/bin/calico-ipam", "/opt/cni/bin/install",
 		}, []string{
 			"/lib/modules", // a pod's mount wants it to be there

@@ -69,6 +69,14 @@ func (n *builder) kubelet(name string, needs ...string) engine.Step {
 			{Path: kubeletFlags, Data: []byte(flags), Mode: 0o600},
 		}, nil
 	}, needs...)
+	do := s.Do
+	s.Do = func(ctx context.Context, progress func(string)) error {
+		// A directory that is not there when the kubelet starts is only looked for every 20 s.
+		if err := n.host.Mkdir(name, manifestDir, 0o700); err != nil {
+			return err
+		}
+		return do(ctx, progress)
+	}
 	stop := s.Undo
 	s.Undo = func(ctx context.Context) error {
 		if err := stop(ctx); err != nil {

@@ -20,11 +20,12 @@ import (
 	"slipway.dev/slipway/bootstrap/engine"
 )
 
-// notedTables is the note about the tables of nftables that were there before any pod.
-const notedTables = "nft-tables"
+// notedTables is the note about the tables and chains of nftables that were there before any pod.
+const notedTables = "nftables"
 
-// podNetwork changes nothing itself: Calico and kube-proxy will, when they run as pods. It notes what was there, and
-// takes back what they leave in the kernel.
+// podNetwork makes room for Calico and kube-proxy, which will change the kernel's network when they run as pods: it notes
+// what was there, and takes back what they leave. A network configuration of the administrator's own is set aside, or
+// the container runtime would use that until Calico's is there, and pods would be in the wrong network.
 func (n *builder) podNetwork(name string, needs ...string) engine.Step {
 	return engine.Step{
 		Name: name, Needs: needs,
@@ -32,11 +33,18 @@ func (n *builder) podNetwork(name string, needs ...string) engine.Step {
 			if _, ok := n.host.Noted(notedTables); ok {
 				return nil, nil
 			}
-			return []string{"note the tables of nftables"}, nil
+			change := []string{"note the tables of nftables"}
+			for _, path := range n.otherNetworks() {
+				change = append(change, "set aside "+path)
+			}
+			return change, nil
 		},
 		Do: func(context.Context, func(string)) error {
-			tables, err := tableNames()
+			tables, err := firewallNames()
 			if err != nil {
+				return err
+			}
+			if err := n.host.Hide(name, n.otherNetworks()...); err != nil {
 				return err
 			}
 			return n.host.Note(name, notedTables, strings.Join(tables, "\n"))
@@ -49,6 +57,19 @@ func (n *builder) podNetwork(name string, needs ...string) engine.Step {
 			return errors.Join(removeLinks(), removeRoutes(), removeTables(strings.Split(noted, "\n")), removeSets(), removeNamespaces())
 		},
 	}
+}
+
+// otherNetworks are the network configurations that the container runtime would see before Calico's. Later ones, which an
+// administrator adds to a node that runs, are his business.
+func (n *builder) otherNetworks() (out []string) {
+	if n.Cluster.NoCNI {
+		return nil
+	}
+	for _, pattern := range []string{"*.conf", "*.conflist", "*.json"} {
+		found, _ := filepath.Glob(filepath.Join(cniConfigs, pattern)) // the patterns are well-formed
+		out = append(out, found...)
+	}
+	return slices.DeleteFunc(out, func(path string) bool { return path == calicoConfig })
 }
 
 // removeLinks removes Calico's tunnel and the pods' ends on this host.
@@ -91,7 +112,9 @@ func removeRoutes() error {
 
 func tableName(t *nftables.Table) string { return fmt.Sprintf("%d %s", t.Family, t.Name) }
 
-func tableNames() ([]string, error) {
+func chainName(ch *nftables.Chain) string { return tableName(ch.Table) + " " + ch.Name }
+
+func firewallNames() ([]string, error) {
 	c, err := nftables.New()
 	if err != nil {
 		return nil, fmt.Errorf("reach nftables: %w", err)
@@ -100,9 +123,16 @@ func tableNames() ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list tables of nftables: %w", err)
 	}
+	chains, err := c.ListChains()
+	if err != nil {
+		return nil, fmt.Errorf("list chains of nftables: %w", err)
+	}
 	var out []string
 	for _, t := range tables {
 		out = append(out, tableName(t))
+	}
+	for _, ch := range chains {
+		out = append(out, chainName(ch))
 	}
 	return out, nil
 }
@@ -123,7 +153,7 @@ func removeTables(before []string) error {
 		if t.Name == "kube-proxy" {
 			c.DelTable(t)
 		} else if slices.Contains(iptablesTables(), t.Name) {
-			errs = append(errs, cleanTable(c, t, slices.Contains(before, tableName(t))))
+			errs = append(errs, cleanTable(c, t, before))
 		}
 	}
 	if err := c.Flush(); err != nil {
@@ -134,35 +164,36 @@ func removeTables(before []string) error {
 
 func iptablesTables() []string { return []string{"filter", "nat", "mangle", "raw"} }
 
-// cleanTable takes our chains, and the rules that lead to them, out of a table. keep is false for one that was not there
-// before: it goes if nobody else has put a rule into it.
-func cleanTable(c *nftables.Conn, t *nftables.Table, keep bool) error {
+// cleanTable takes our chains, and the rules that lead to them, out of a table. The table itself, and iptables' own chains
+// in it, go if they were not there before and nobody else has put a rule into them.
+func cleanTable(c *nftables.Conn, t *nftables.Table, before []string) error {
 	chains, err := c.ListChainsOfTableFamily(t.Family)
 	if err != nil {
 		return fmt.Errorf("list chains of nftables: %w", err)
 	}
 	chains = slices.DeleteFunc(chains, func(ch *nftables.Chain) bool { return ch.Table.Name != t.Name })
-	foreign := 0
-	var ours []*nftables.Chain
+	kept := slices.Contains(before, tableName(t))
+	var gone []*nftables.Chain
 	for _, ch := range chains {
 		if isOurs(ch.Name) {
 			c.FlushChain(ch)
-			ours = append(ours, ch)
+			gone = append(gone, ch)
 			continue
 		}
-		left, err := removeJumps(c, t, ch)
+		others, err := removeJumps(c, t, ch)
 		if err != nil {
 			return err
 		}
-		foreign += left
-		if ch.Hooknum == nil {
-			foreign++ // somebody's own chain
+		if others > 0 || ch.Hooknum == nil || slices.Contains(before, chainName(ch)) {
+			kept = true // somebody's own
+		} else {
+			gone = append(gone, ch)
 		}
 	}
-	for _, ch := range ours {
+	for _, ch := range gone {
 		c.DelChain(ch)
 	}
-	if !keep && foreign == 0 {
+	if !kept {
 		c.DelTable(t)
 	}
 	return nil

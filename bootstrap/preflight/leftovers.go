@@ -33,21 +33,18 @@ func leftovers(_ context.Context, f Facts) []Finding {
 // calicoConfiguration is the file that Calico writes.
 const calicoConfiguration = "10-calico.conflist"
 
-// networkConfigurations are no obstacle, and an admin's own is kept. But containerd takes the first one by name.
+// networkConfigurations are no obstacle: the node sets an admin's own aside, because the container runtime takes the first
+// one that it finds.
 func networkConfigurations(f Facts) []Finding {
 	const dir = "/etc/cni/net.d/"
 	var out []Finding
 	for _, path := range f.glob(dir+"*.conflist", dir+"*.conf", dir+"*.json") {
-		switch name := filepath.Base(path); {
-		case name == calicoConfiguration:
+		if filepath.Base(path) == calicoConfiguration {
 			out = append(out, warning("%s is there already; Calico will overwrite it", path).advise("remove it"))
-		case name < calicoConfiguration:
-			out = append(out, warning("%s is kept, and comes before %s: pods would be given that network, not Calico's", path, calicoConfiguration).
-				advise("remove it, or give it a name that comes later"))
-		default:
-			out = append(out, warning("%s is kept, and comes after %s, so it has no effect", path, calicoConfiguration).
-				advise("remove it unless you know what it is for"))
+			continue
 		}
+		out = append(out, warning("%s is set aside, so that pods are given Calico's network, and comes back with a reset", path).
+			advise("remove it unless you know what it is for"))
 	}
 	return out
 }

@@ -16,9 +16,9 @@ func TestLeftovers(t *testing.T) {
 		"var/lib/kubelet/config.yaml":        problem(": /var/lib/kubelet/config.yaml"),
 		"etc/rancher/k3s/k3s.yaml":           problem(": /etc/rancher"),
 		"var/lib/k0s/pki/":                   problem(": /var/lib/k0s"),
-		"etc/cni/net.d/05-bridge.conflist":   warned("comes before 10-calico.conflist"),
+		"etc/cni/net.d/05-bridge.conflist":   warned("is set aside"),
 		"etc/cni/net.d/10-calico.conflist":   warned("Calico will overwrite it"),
-		"etc/cni/net.d/87-podman.conf":       warned("comes after 10-calico.conflist"),
+		"etc/cni/net.d/87-podman.conf":       warned("is set aside"),
 	} {
 		t.Run(file, func(t *testing.T) {
 			f := preflight.Facts{Root: tree{file: ""}.make(t)}

@@ -55,7 +55,7 @@ func containerdHere(ctx context.Context, f Facts, active bool) []Finding {
 		return []Finding{problem("containerd %s runs here without its CRI plugin: %v", version, cri).
 			advise("take \"cri\" out of disabled_plugins in /etc/containerd/config.toml, or remove the package")}
 	}
-	return []Finding{warning("containerd %s runs here and will be used", version).
+	return []Finding{warning("containerd %s runs here; its configuration and unit are replaced, and come back with a reset", version).
 		advise("remove its package if the node is to have the one of the bundle")}
 }
 

@@ -67,7 +67,7 @@ func TestRuntimeContainerd(t *testing.T) {
 		disabled string
 		want     want
 	}{
-		"with CRI":    {"[]", warned("will be used")},
+		"with CRI":    {"[]", warned("are replaced")},
 		"without CRI": {"['io.containerd.grpc.v1.cri']", problem("without its CRI plugin: it is disabled")},
 	} {
 		t.Run(name, func(t *testing.T) {

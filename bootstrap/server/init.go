@@ -114,7 +114,7 @@ func Init(ctx context.Context, o InitOptions, report engine.Report) (*Cluster, e
 	if err != nil {
 		return nil, err
 	}
-	defer held.Unlock()
+	defer release(held)
 	s, err := load()
 	if err != nil {
 		return nil, err

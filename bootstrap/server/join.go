@@ -96,7 +96,7 @@ func Join(ctx context.Context, o JoinOptions, report engine.Report) (*Cluster, e
 	if err != nil {
 		return nil, err
 	}
-	defer held.Unlock()
+	defer release(held)
 	s, err := load()
 	if err != nil {
 		return nil, err

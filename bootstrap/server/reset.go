@@ -38,7 +38,7 @@ func Reset(ctx context.Context, o ResetOptions, report engine.Report) error {
 	if err != nil {
 		return err
 	}
-	defer held.Unlock()
+	defer release(held)
 	s, err := load()
 	if err != nil {
 		return err
@@ -48,8 +48,6 @@ func Reset(ctx context.Context, o ResetOptions, report engine.Report) error {
 		return err
 	}
 	if s == nil && !changed {
-		held.Remove()
-		_ = os.Remove(node.StateDir) // only if nothing else is in it
 		return fault.New("not-a-node", "reset this host", errors.New("slipway has changed nothing on it"), "there is nothing to do")
 	}
 	var spec *bootstrap.NodeSpec
@@ -65,8 +63,6 @@ func Reset(ctx context.Context, o ResetOptions, report engine.Report) error {
 	if err := os.Remove(stateFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("forget what this host was: %w", err)
 	}
-	held.Remove()
-	_ = os.Remove(node.StateDir)
 	return nil
 }
 

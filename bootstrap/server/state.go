@@ -12,6 +12,7 @@ import (
 
 	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/node"
+	"slipway.dev/slipway/internal/flock"
 )
 
 // state is what a server keeps of its own specification. Until it has converged that includes its keys; afterwards these
@@ -65,4 +66,15 @@ func (s *state) save() error {
 func (s *state) finish() error {
 	s.Done, s.Spec.Files, s.Spec.Invite = true, nil, nil
 	return s.save()
+}
+
+// release gives the lock back. On a host that nothing is known of and nothing was changed on, nothing stays.
+func release(held *flock.Lock) {
+	changed, err := node.HasJournal()
+	if err != nil || changed || exists(stateFile()) {
+		held.Unlock()
+		return
+	}
+	held.Remove()
+	_ = os.Remove(node.StateDir) // only if nothing else is in it
 }

@@ -1,0 +1,295 @@
+package e2e_test
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// auditLog outlives the node on purpose.
+const auditLog = "/var/log/kubernetes"
+
+// admins is what an administrator has on a server, and must find again.
+const admins = `
+nft add table inet admins
+nft 'add chain inet admins input { type filter hook input priority 10; }'
+nft add rule inet admins input tcp dport 12345 drop
+iptables -A INPUT -p tcp --dport 12346 -j DROP
+echo "192.0.2.77 printer" >> /etc/hosts
+mkdir -p /etc/cni/net.d /etc/kubernetes
+echo '{"cniVersion": "1.0.0", "name": "admins", "plugins": [{"type": "loopback"}]}' > /etc/cni/net.d/05-admins.conflist
+chmod 640 /etc/cni/net.d/05-admins.conflist
+echo mine > /etc/kubernetes/notes
+echo "net.ipv4.ip_forward = 0" > /etc/sysctl.d/50-admins.conf
+`
+
+const initCommand = "slipway init --bundle /media/bundle --upload-certs"
+
+// TestServers makes a cluster of three control planes and a worker by hand, as an administrator would who is logged in on
+// each server, and takes it apart again.
+func TestServers(t *testing.T) {
+	need(t)
+	before := takeInventory(t)
+	g := launchMachines(t, "srv", 4)
+	g.must(t, 1, admins)
+	g.must(t, 2, admins)
+	var hosts [5][]string
+	for i := 1; i <= 4; i++ {
+		hosts[i] = g.inventory(t, i)
+	}
+	var join joinCommands
+	for _, step := range []struct {
+		name  string
+		run   func(*testing.T)
+		fatal bool
+	}{
+		{"dry run", func(t *testing.T) { checkDryRun(t, g, hosts[1]) }, false},
+		{"bad calls", func(t *testing.T) { checkBadCalls(t, g, hosts[1]) }, false},
+		{"init", func(t *testing.T) { join = checkInit(t, g) }, true},
+		{"init again", func(t *testing.T) { checkInitAgain(t, g) }, false},
+		{"refused", func(t *testing.T) { checkRefused(t, g, join, hosts[4]) }, false},
+		{"join at the same moment", func(t *testing.T) { checkJoin(t, g, join) }, true},
+		{"name taken", func(t *testing.T) { checkNodeName(t, g, join) }, false},
+		{"secrets", func(t *testing.T) { checkServerSecrets(t, g, join) }, false},
+		{"reset a control plane and a worker", func(t *testing.T) { checkResetMembers(t, g, hosts[3], hosts[4]) }, true},
+		{"join again", func(t *testing.T) { checkJoinAgain(t, g, join) }, true},
+		{"reset without a cluster", func(t *testing.T) { checkResetAlone(t, g, hosts) }, true},
+		{"reset of nothing", func(t *testing.T) { checkResetNothing(t, g, hosts[1]) }, false},
+	} {
+		if !t.Run(step.name, step.run) && step.fatal {
+			t.FailNow()
+		}
+	}
+	slipway(t, "down", g.name)
+	before.compare(t, takeInventory(t))
+}
+
+// checkDryRun: what would be changed is listed, and nothing is.
+func checkDryRun(t *testing.T, g group, host []string) {
+	out := g.must(t, 1, initCommand+" --dry-run")
+	for _, want := range []string{
+		"/etc/kubernetes/pki/ca.key", "net.ipv4.ip_forward: 0 -> 1", "start kubelet.service", "set aside /etc/cni/net.d/05-admins.conflist",
+		"apply calico",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the plan does not say %q:\n%s", want, out)
+		}
+	}
+	g.sameHost(t, 1, host)
+}
+
+// fails runs a command that must be refused, with these identifiers and no others.
+func (g group) fails(t *testing.T, i int, script string, want ...string) {
+	t.Helper()
+	r := g.on(t, i, script)
+	var got []string
+	for _, m := range regexp.MustCompile(`(?m)^error\[([a-z-]+)\]`).FindAllStringSubmatch(r.stderr, -1) {
+		got = append(got, m[1])
+	}
+	if r.code == 0 || fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("on %s: exit code %d, errors %v, want %v: %v", g.machine(i), r.code, got, want, r)
+	}
+}
+
+const someToken = "--token abcdef.0123456789abcdef"
+
+// checkBadCalls: all that is wrong is said at once, and nothing is written.
+func checkBadCalls(t *testing.T, g group, host []string) {
+	g.fails(t, 1, "slipway init --bundle /media/bundle --pod-cidr 10.96.0.0/16 --cni nothing", "option-invalid", "option-invalid")
+	g.fails(t, 1, "slipway init --bundle /media/bundle --skip nonsense --dry-run", "step-unknown")
+	g.fails(t, 1, "slipway init --bundle /media/nothing", "bundle-missing")
+	g.fails(t, 1, "slipway init --bundle /media/bundle --ignore-preflight nonsense", "preflight-unknown")
+	g.fails(t, 1, "slipway join --token ABC --discovery-token-ca-cert-hash md5:1 192.0.2.1:6443", "token-invalid", "ca-hash-invalid")
+	g.fails(t, 1, "slipway join 192.0.2.1:6443 --control-plane "+someToken, "option-invalid")
+	g.sameHost(t, 1, host)
+	// A port that is taken, and files of another installation, at once.
+	const tidy = "rm /etc/kubernetes/kubelet.conf; systemctl stop taken.socket; rm /run/systemd/system/taken.*; systemctl daemon-reload"
+	g.must(t, 1, `printf '[Socket]\nListenStream=6443\n' > /run/systemd/system/taken.socket
+		printf '[Service]\nExecStart=/bin/true\n' > /run/systemd/system/taken.service
+		systemctl daemon-reload && systemctl start taken.socket && touch /etc/kubernetes/kubelet.conf`)
+	g.fails(t, 1, initCommand, "preflight-ports", "preflight-leftovers")
+	g.must(t, 1, tidy)
+	g.sameHost(t, 1, host)
+}
+
+// joinCommands are what init printed.
+type joinCommands struct {
+	worker, controlPlane string
+	token, key           string
+}
+
+func checkInit(t *testing.T, g group) joinCommands {
+	r := g.on(t, 1, initCommand)
+	if r.code != 0 {
+		t.Fatal(r)
+	}
+	t.Log(r.stderr)
+	found := regexp.MustCompile(`(?m)^ +(slipway join .*)$`).FindAllStringSubmatch(r.stdout, -1)
+	if len(found) != 2 {
+		t.Fatalf("%d join commands: %v", len(found), r)
+	}
+	const bundle = " --bundle /media/bundle"
+	c := joinCommands{worker: found[0][1] + bundle, controlPlane: found[1][1] + bundle}
+	c.token = regexp.MustCompile(`--token \w+\.(\w+)`).FindStringSubmatch(c.worker)[1]
+	c.key = regexp.MustCompile(`--certificate-key (\w+)`).FindStringSubmatch(c.controlPlane)[1]
+	checkServers(t, g, 1)
+	return c
+}
+
+// checkServers wants so many nodes, all ready, and every pod in order.
+func checkServers(t *testing.T, g group, want int) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%d nodes are ready", want), time.Minute, func() error {
+		out := strings.Fields(g.kubectl(t, 1, `get nodes -o 'jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}'`))
+		if len(out) != want || strings.Count(strings.Join(out, " "), "True") != want {
+			return fmt.Errorf("they say %q", out)
+		}
+		return nil
+	})
+	eventually(t, "all pods are ready", time.Minute, func() error {
+		out := g.kubectl(t, 1, `get pods -A -o 'jsonpath={range .items[*]}{.metadata.name}={.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}'`)
+		for line := range strings.Lines(out) {
+			if !strings.HasSuffix(strings.TrimSpace(line), "=True") {
+				return fmt.Errorf("not ready: %s", line)
+			}
+		}
+		return nil
+	})
+}
+
+func checkInitAgain(t *testing.T, g group) {
+	before := g.inventory(t, 1)
+	if out := g.must(t, 1, initCommand); !strings.Contains(out, "nothing was changed") {
+		t.Errorf("it says %q", out)
+	}
+	after := g.inventory(t, 1)
+	for i, section := 0, ""; i < min(len(before), len(after)); i++ {
+		if strings.HasPrefix(before[i], "== ") {
+			section = before[i]
+		}
+		if section == "== content" && before[i] != after[i] && !strings.Contains(before[i], "/var/lib/") {
+			t.Errorf("%q became %q", before[i], after[i])
+		}
+	}
+}
+
+// checkRefused: a cluster that is not the one that was meant, or cannot be reached, is found out before anything is written.
+func checkRefused(t *testing.T, g group, join joinCommands, host []string) {
+	hash := regexp.MustCompile(`sha256:\w+`)
+	g.fails(t, 4, hash.ReplaceAllString(join.worker, "sha256:"+strings.Repeat("0", 64)), "ca-hash-mismatch")
+	g.fails(t, 4, strings.Replace(join.worker, join.token, strings.Repeat("x", 16), 1), "token-wrong")
+	g.fails(t, 4, strings.Replace(join.controlPlane, join.key, strings.Repeat("0", 64), 1), "certificate-key-wrong")
+	g.fails(t, 4, regexp.MustCompile(`--discovery-token-ca-cert-hash \S+`).ReplaceAllString(join.worker, ""), "ca-hash-missing")
+	g.fails(t, 4, regexp.MustCompile(`join \S+`).ReplaceAllString(join.worker, "join 127.0.0.1:22")+" --wait 10s", "endpoint-not-kubernetes")
+	g.fails(t, 4, "slipway join --discovery-file /etc/hostname --bundle /media/bundle "+someToken, "discovery-file-invalid")
+	g.sameHost(t, 4, host)
+}
+
+func checkJoin(t *testing.T, g group, join joinCommands) {
+	g.together(t, map[int]string{2: join.controlPlane, 3: join.controlPlane, 4: join.worker})
+	checkServers(t, g, 4)
+	checkEtcd(t, g, 3)
+	if got := strings.Fields(g.kubectl(t, 1, "get nodes -l node-role.kubernetes.io/control-plane -o name")); len(got) != 3 {
+		t.Errorf("control planes: %v", got)
+	}
+	for i := 1; i <= 4; i++ {
+		eventually(t, "the load balancer knows all API servers", 30*time.Second, func() error {
+			if out := g.must(t, i, "cat /var/lib/slipway/api-servers.json"); strings.Count(out, ":6443") != 3 {
+				return fmt.Errorf("%s knows %s", g.machine(i), out)
+			}
+			return nil
+		})
+	}
+}
+
+// checkEtcd wants so many members, all of them with a vote and healthy.
+func checkEtcd(t *testing.T, g group, want int) {
+	t.Helper()
+	const etcdctl = "etcdctl --endpoints https://127.0.0.1:2379 --cacert /etc/kubernetes/pki/etcd/ca.crt " +
+		"--cert /etc/kubernetes/pki/etcd/healthcheck-client.crt --key /etc/kubernetes/pki/etcd/healthcheck-client.key "
+	out := g.must(t, 1, etcdctl+"member list")
+	if strings.Count(out, ", started, ") != want || strings.Count(out, ", false") != want {
+		t.Errorf("members, of which there should be %d:\n%s", want, out)
+	}
+	if out := g.must(t, 1, etcdctl+"endpoint health --cluster 2>&1"); strings.Count(out, "is healthy") != want {
+		t.Errorf("health of %d members:\n%s", want, out)
+	}
+}
+
+func checkNodeName(t *testing.T, g group, join joinCommands) {
+	g.fails(t, 4, join.worker+" --node-name srv-1", "node-already")
+}
+
+// checkServerSecrets looks for the token, the certificate key and the authority's key where others could read them.
+func checkServerSecrets(t *testing.T, g group, join joinCommands) {
+	for i := 1; i <= 4; i++ {
+		ca := ""
+		if i < 4 {
+			ca = strings.TrimSpace(g.must(t, i, "sed -n 2p /etc/kubernetes/pki/ca.key"))
+		}
+		for what, secret := range map[string]string{"token": join.token, "certificate key": join.key, "authority's key": ca} {
+			if secret == "" {
+				continue
+			}
+			// The shell of this very test has the secret in its arguments; it gets it on standard input instead.
+			r := invocation{
+				args: []string{"ssh", g.name, g.machine(i), "--", "sh", "-c", `read -r secret
+					grep -lsF -- "$secret" /proc/[0-9]*/cmdline /proc/[0-9]*/environ
+					journalctl --no-pager | grep -cF -- "$secret" | grep -v '^0$'
+					find / -xdev -type f -perm /044 -size -2M -not -path '/proc/*' -not -path '/sys/*' -print0 2>/dev/null |
+						xargs -0 grep -lsF -- "$secret" | grep -v '^/proc'
+					true`},
+				stdin: strings.NewReader(secret + "\n"),
+			}.run(t)
+			if out := strings.TrimSpace(r.stdout); r.code != 0 || out != "" {
+				t.Errorf("%s: the %s can be read in: %s%s", g.machine(i), what, out, r.stderr)
+			}
+		}
+	}
+	if out := g.must(t, 1, "stat -c '%a %n' /var/lib/slipway /var/lib/slipway/journal.jsonl /var/lib/slipway/node.json"); out !=
+		"700 /var/lib/slipway\n600 /var/lib/slipway/journal.jsonl\n600 /var/lib/slipway/node.json\n" {
+		t.Errorf("modes: %s", out)
+	}
+	if out := g.must(t, 1, "cat /var/lib/slipway/node.json"); strings.Contains(out, join.token) || strings.Contains(out, `"data"`) {
+		t.Error("what the server keeps of itself still has secrets in it")
+	}
+}
+
+// checkResetMembers: the cluster goes on without them, and they are as they were.
+func checkResetMembers(t *testing.T, g group, third, fourth []string) {
+	g.must(t, 3, "slipway reset")
+	g.must(t, 4, "slipway reset")
+	g.sameHost(t, 3, third, auditLog)
+	g.sameHost(t, 4, fourth)
+	checkServers(t, g, 2)
+	checkEtcd(t, g, 2)
+}
+
+func checkJoinAgain(t *testing.T, g group, join joinCommands) {
+	g.together(t, map[int]string{3: join.controlPlane, 4: join.worker})
+	checkServers(t, g, 4)
+	checkEtcd(t, g, 3)
+}
+
+// checkResetAlone: the third control plane goes hard, and leaves two. The last two go one after the other; the last has no
+// cluster that it could leave.
+func checkResetAlone(t *testing.T, g group, hosts [5][]string) {
+	g.must(t, 4, "slipway reset")
+	g.must(t, 3, "slipway reset")
+	g.must(t, 2, "slipway reset")
+	g.must(t, 1, "slipway reset")
+	for i := 1; i <= 4; i++ {
+		g.sameHost(t, i, hosts[i], auditLog)
+	}
+	if out := g.must(t, 1, "nft list table inet admins; iptables -S INPUT; cat /etc/cni/net.d/05-admins.conflist"); !strings.Contains(out, "12345") ||
+		!strings.Contains(out, "12346") || !strings.Contains(out, "admins") {
+		t.Errorf("what the administrator had: %s", out)
+	}
+}
+
+func checkResetNothing(t *testing.T, g group, host []string) {
+	g.fails(t, 1, "slipway reset", "not-a-node")
+	g.sameHost(t, 1, host, auditLog)
+}
