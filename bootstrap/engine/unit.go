@@ -92,11 +92,8 @@ func (h *Host) StartUnit(ctx context.Context, u Unit) error {
 		return fmt.Errorf("reach systemd: %w", err)
 	}
 	defer c.Close()
-	if err := c.ReloadContext(ctx); err != nil {
-		return fmt.Errorf("reload systemd: %w", err)
-	}
-	if _, _, err := c.EnableUnitFilesContext(ctx, []string{u.Name}, false, true); err != nil {
-		return fmt.Errorf("enable unit %q: %w", u.Name, err)
+	if err := enable(ctx, c, u.Name); err != nil {
+		return err
 	}
 	if d, err := u.differs(ctx, c); err != nil || d == "" {
 		return err
@@ -104,6 +101,26 @@ func (h *Host) StartUnit(ctx context.Context, u Unit) error {
 	_ = c.ResetFailedUnitContext(ctx, u.Name) // one that has not failed refuses
 	if err := runJob(ctx, c.RestartUnitContext, u.Name); err != nil {
 		return fmt.Errorf("start unit %q: %w", u.Name, err)
+	}
+	return nil
+}
+
+// EnableUnit makes systemd read a unit and start it at boot, and does not start it now. KeepUnits comes before.
+func (h *Host) EnableUnit(ctx context.Context, name string) error {
+	c, err := dbus.NewSystemdConnectionContext(ctx)
+	if err != nil {
+		return fmt.Errorf("reach systemd: %w", err)
+	}
+	defer c.Close()
+	return enable(ctx, c, name)
+}
+
+func enable(ctx context.Context, c *dbus.Conn, name string) error {
+	if err := c.ReloadContext(ctx); err != nil {
+		return fmt.Errorf("reload systemd: %w", err)
+	}
+	if _, _, err := c.EnableUnitFilesContext(ctx, []string{name}, false, true); err != nil {
+		return fmt.Errorf("enable unit %q: %w", name, err)
 	}
 	return nil
 }

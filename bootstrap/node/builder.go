@@ -24,17 +24,21 @@ type builder struct {
 
 func newBuilder(ctx context.Context, spec *bootstrap.NodeSpec, host *engine.Host, b *images.Bundle) (*builder, error) {
 	n := &builder{NodeSpec: spec, host: host, bundle: b, refs: map[string]string{}}
-	for _, c := range b.Components() {
-		if c.Kind == images.KindImage {
-			n.refs[c.Name] = c.Ref
-		}
-	}
+	n.readRefs()
 	if !spec.Node.Init {
 		return n, nil
 	}
 	var err error
 	n.addons, err = n.renderAddons(ctx)
 	return n, err
+}
+
+func (n *builder) readRefs() {
+	for _, c := range n.bundle.Components() {
+		if c.Kind == images.KindImage {
+			n.refs[c.Name] = c.Ref
+		}
+	}
 }
 
 func (n *builder) renderAddons(ctx context.Context) ([]addons.Addon, error) {

@@ -187,9 +187,9 @@ func loadConntrack() {
 }
 
 // binaries puts the programs of the bundle in their places, all but kubeadm: see ForNodes.
-func (n *builder) binaries(name string, needs ...string) engine.Step {
+func (n *builder) binaries(name string, also []string, needs ...string) engine.Step {
 	missing := func() (out []string, err error) {
-		for _, c := range n.bundle.ForNodes() {
+		for _, c := range append(n.bundle.ForNodes(), also...) {
 			ok, err := n.bundle.Installed(c, "/")
 			if err != nil {
 				return nil, err

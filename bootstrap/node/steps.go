@@ -24,7 +24,7 @@ func (n *builder) steps() []engine.Step {
 		n.sharedMounts("shared-mounts"),
 		n.kernel("kernel"),
 		n.podNetwork("pod-network", "kernel"),
-		n.binaries("binaries", "directories"),
+		n.binaries("binaries", nil, "directories"),
 		n.certificates("certificates", "directories"),
 		n.containerd("containerd", "shared-mounts", "kernel", "binaries"),
 		n.importImages("images", "containerd"),

@@ -46,7 +46,7 @@ func TestBinaries(t *testing.T) {
 	if _, err := n.bundle.Component("kubeadm"); err != nil {
 		t.Fatal(err)
 	}
-	missing, err := n.binaries("binaries").Check(t.Context())
+	missing, err := n.binaries("binaries", nil).Check(t.Context())
 	if err != nil || slices.Contains(missing, "kubeadm") {
 		t.Errorf("a node is to get %v: %v", missing, err)
 	}

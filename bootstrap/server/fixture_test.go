@@ -1,6 +1,9 @@
 package server
 
 import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -157,4 +160,20 @@ func wantFaults(t *testing.T, err error, ids ...string) {
 	if !slices.Equal(got, ids) {
 		t.Fatalf("got faults %q (%v), want %q", got, err, ids)
 	}
+}
+
+// apiServer serves these ConfigMaps, and nothing else.
+func apiServer(t *testing.T, maps ...*corev1.ConfigMap) *httptest.Server {
+	t.Helper()
+	mux := http.NewServeMux()
+	for _, m := range maps {
+		m.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"}
+		mux.HandleFunc("GET /api/v1/namespaces/"+m.Namespace+"/configmaps/"+m.Name, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_ = json.NewEncoder(w).Encode(m) // a client that goes away fails its own test
+		})
+	}
+	s := httptest.NewServer(mux)
+	t.Cleanup(s.Close)
+	return s
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -38,7 +37,7 @@ func RenewCertificates(ctx context.Context, names []string, report engine.Report
 	if err != nil {
 		return nil, err
 	}
-	defer held.Unlock()
+	defer release(held)
 	s, err := load()
 	if err != nil {
 		return nil, err
@@ -62,8 +61,6 @@ func RenewCertificates(ctx context.Context, names []string, report engine.Report
 	out, err := r.run(ctx, report)
 	if !ours {
 		err = errors.Join(err, j.Remove())
-		held.Remove()
-		_ = os.Remove(node.StateDir) // only if nothing else is in it
 	}
 	return out, err
 }

@@ -129,7 +129,10 @@ func CreateToken(ctx context.Context, c kubernetes.Interface, o TokenOptions) (*
 	if o.TTL > 0 {
 		out.Expires = time.Now().Add(o.TTL).UTC().Truncate(time.Second)
 	}
-	return out, asked(invite.CreateToken(ctx, c, t, o.TTL, o.Description))
+	if err := invite.CreateToken(ctx, c, t, o.TTL, o.Description); err != nil {
+		return nil, asked(err)
+	}
+	return out, nil
 }
 
 // joinCommand has the cluster's own name for itself, which may be another than that by which the administrator reaches it.

@@ -1,0 +1,143 @@
+package doctor_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"slipway.dev/slipway/bootstrap/doctor"
+	"slipway.dev/slipway/internal/testenv"
+)
+
+// freeURL has a port of loopback that nobody listens on.
+func freeURL(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return "https://" + l.Addr().String()
+}
+
+// startEtcd runs the bundle's with the certificates of the host, as the manifest says.
+func startEtcd(t *testing.T, r root, client, peer, initial string) {
+	t.Helper()
+	files := root(t.TempDir())
+	if err := testenv.NeedBundle(t).Extract("etcd", string(files)); err != nil {
+		t.Fatal(err)
+	}
+	pki := r.path("/etc/kubernetes/pki/etcd/")
+	cmd := exec.Command(files.path("/usr/local/bin/etcd"), "--name=cp", "--data-dir="+r.path("/etcd"), "--listen-client-urls="+client,
+		"--advertise-client-urls="+client, "--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster="+initial,
+		"--client-cert-auth", "--trusted-ca-file="+pki+"/ca.crt", "--cert-file="+pki+"/server.crt", "--key-file="+pki+"/server.key",
+		"--peer-client-cert-auth", "--peer-trusted-ca-file="+pki+"/ca.crt", "--peer-cert-file="+pki+"/peer.crt", "--peer-key-file="+pki+"/peer.key")
+	log, err := os.Create(r.path("/etcd.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	ended := runOnOneThread(t, cmd)
+	t.Cleanup(func() {
+		if text, err := os.ReadFile(log.Name()); t.Failed() && err == nil {
+			t.Logf("etcd's log:\n%s", text)
+		}
+	})
+	r.write(t, "/etc/kubernetes/manifests/etcd.yaml", fmt.Sprintf(
+		`{metadata: {name: etcd}, spec: {containers: [{name: etcd, command: [etcd, "--listen-client-urls=https://192.0.2.1:2379,%s"]}]}}`, client))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	c := etcdClient(t, r, client)
+	for {
+		if _, err := c.Status(ctx, client); err == nil {
+			return
+		}
+		waitMore(ctx, t, "etcd", ended)
+	}
+}
+
+func etcdClient(t *testing.T, r root, url string) *clientv3.Client {
+	t.Helper()
+	pki := r.path("/etc/kubernetes/pki")
+	info := transport.TLSInfo{
+		CertFile: pki + "/apiserver-etcd-client.crt", KeyFile: pki + "/apiserver-etcd-client.key", TrustedCAFile: pki + "/etcd/ca.crt",
+	}
+	cfg, err := info.ClientConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, TLS: cfg, Logger: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func TestEtcd(t *testing.T) {
+	r := newNode(t, theCluster("127.0.0.1:1"), controlPlane(), time.Now())
+	expect(t, r.examine(t, "etcd"), problem("no manifest"))
+	client, peer := freeURL(t), freeURL(t)
+	startEtcd(t, r, client, peer, "cp="+peer)
+	c := etcdClient(t, r, client)
+	if _, err := c.Put(t.Context(), "a", "b"); err != nil { // there is a leader
+		t.Fatal(err)
+	}
+	room := fine("MB of 2048 MB")
+	expect(t, r.examine(t, "etcd"), room, fine("1 members (cp), leader cp"))
+
+	s, err := c.Status(t.Context(), client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := s.Header.MemberId
+	for _, alarm := range []etcdserverpb.AlarmType{etcdserverpb.AlarmType_NOSPACE, etcdserverpb.AlarmType_CORRUPT} {
+		_, err := etcdserverpb.NewMaintenanceClient(c.ActiveConnection()).Alarm(t.Context(), &etcdserverpb.AlarmRequest{
+			Action: etcdserverpb.AlarmRequest_ACTIVATE, MemberID: own, Alarm: alarm,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect(t, r.examine(t, "etcd"), problem("NOSPACE", "etcdctl defrag"), problem("CORRUPT", "data_corruption"), room, fine())
+
+	r.remove(t, "/etc/kubernetes/pki/apiserver-etcd-client.key")
+	expect(t, r.examine(t, "etcd"), problem("does not answer", "apiserver-etcd-client.key"))
+}
+
+// TestEtcdWithoutItsMajority has a member whose only companion never comes.
+func TestEtcdWithoutItsMajority(t *testing.T) {
+	r := newNode(t, theCluster("127.0.0.1:1"), controlPlane(), time.Now())
+	client, peer := freeURL(t), freeURL(t)
+	startEtcd(t, r, client, peer, "cp="+peer+",lost="+freeURL(t))
+	expect(t, r.examine(t, "etcd"), warned("does not answer", "never started", "etcdctl member remove"),
+		problem("no leader", "1 of 2 members with a vote answer; 2 are needed"), fine(), fine("2 members", "leader none"))
+}
+
+func TestEtcdDown(t *testing.T) {
+	r := newNode(t, theCluster("127.0.0.1:1"), controlPlane(), time.Now())
+	r.write(t, "/etc/kubernetes/manifests/etcd.yaml",
+		fmt.Sprintf(`{metadata: {name: etcd}, spec: {containers: [{name: etcd, command: ["--listen-client-urls=%s"]}]}}`, freeURL(t)))
+	expect(t, r.examine(t, "etcd"), problem("does not answer"))
+}
+
+func TestEtcdMembers(t *testing.T) {
+	const mb = 1 << 20
+	members := []*etcdserverpb.Member{{ID: 1, Name: "a"}, {ID: 2, Name: "b"}, {ID: 3, Name: "c", IsLearner: true}}
+	s := &clientv3.StatusResponse{Leader: 2, DbSize: 90 * mb, DbSizeInUse: 10 * mb, DbSizeQuota: 100 * mb}
+	expect(t, doctor.JudgeEtcd(s, members, map[uint64]error{1: errors.New("gone")}), warned("member a", "gone", "etcdctl member remove 1"),
+		warned("member c", "no vote", "etcdctl member remove 3"), warned("90 MB of 100 MB", "etcdctl defrag"), fine("3 members (a, b, c), leader b"))
+}

@@ -1,0 +1,44 @@
+package server
+
+import (
+	"context"
+
+	"slipway.dev/slipway/bootstrap/engine"
+	"slipway.dev/slipway/bootstrap/node"
+	"slipway.dev/slipway/images"
+)
+
+// Prepare puts everything on this server that kubeadm wants to find there, from the bundle. Reset takes it back, after
+// `kubeadm reset`.
+func Prepare(ctx context.Context, h Host, report engine.Report) error {
+	if err := checkRoot(); err != nil {
+		return err
+	}
+	ctx, cancel := h.within(ctx, "prepare this host")
+	defer cancel()
+	held, err := node.Lock()
+	if err != nil {
+		return err
+	}
+	defer release(held)
+	s, err := load()
+	if err != nil {
+		return err
+	}
+	if s != nil {
+		return alreadyNode(s.Spec)
+	}
+	b, err := images.Open(h.Bundle)
+	if err != nil {
+		return err
+	}
+	steps, err := node.PrepareSteps(b, inContainer())
+	if err != nil {
+		return err
+	}
+	name, err := hostName()
+	if err != nil {
+		return err
+	}
+	return engine.Run(ctx, name, steps, report)
+}
