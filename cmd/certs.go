@@ -27,7 +27,7 @@ func newCerts(o *options) *cobra.Command {
 		Args:    cobra.NoArgs, // or a mistyped subcommand would print this help and succeed
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newCertsCheck(o), newCertsRenew(o), newCertsUpload(o))
+	c.AddCommand(newCertsCheck(o), newCertsRenew(o), newCertsUpload(o), newCertsFetch(o))
 	return c
 }
 

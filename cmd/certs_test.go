@@ -41,7 +41,9 @@ func TestNamesOf(t *testing.T) {
 }
 
 func statuses() []certs.Status {
-	at := func(day int) certs.Certificate { return certs.Certificate{NotAfter: time.Date(2026, 5, day, 0, 0, 0, 0, time.UTC)} }
+	at := func(day int) certs.Certificate {
+		return certs.Certificate{NotAfter: time.Date(2026, 5, day, 0, 0, 0, 0, time.UTC)}
+	}
 	return []certs.Status{
 		{Name: "ca", Certificate: at(20), Remaining: 3000 * 24 * time.Hour},
 		{Name: "apiserver", Certificate: at(2), Remaining: 24 * time.Hour, Authority: "ca", Findings: []certs.Finding{{Kind: certs.ExpiresSoon, Detail: "d"}}},

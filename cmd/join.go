@@ -38,12 +38,8 @@ func newJoin(o *options) *cobra.Command {
 	}
 	flags.add(c, &j.Host)
 	f := c.Flags()
-	f.StringVar(&j.Token, "token", "", "bootstrap token")
-	f.StringSliceVar(&j.CAHashes, "discovery-token-ca-cert-hash", nil, "hash of the cluster's authority, sha256:HEX; several while it changes")
-	f.BoolVar(&j.UnsafeSkipCA, "discovery-token-unsafe-skip-ca-verification", false, "trust any cluster that knows the token")
-	f.StringVar(&j.DiscoveryFile, "discovery-file", "", "kubeconfig that says where the cluster is and how to trust it, instead of ENDPOINT and hash")
-	f.BoolVar(&j.ControlPlane, "control-plane", false, "join as a control plane")
-	f.StringVar(&j.CertificateKey, "certificate-key", "", "key of the uploaded certificates; with --control-plane")
+	discoveryFlags(c, &j)
+	f.BoolVar(&j.ControlPlane, "control-plane", false, "join as a control plane; with --certificate-key")
 	return c
 }
 

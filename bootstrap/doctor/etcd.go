@@ -40,7 +40,8 @@ func etcdHealth(ctx context.Context, h *Host) []Finding {
 		return []Finding{ok("no member of etcd is to run on this host")}
 	}
 	own := clientURL(pods[i].flag("listen-client-urls"))
-	silent := problem("this host's member of etcd does not answer")
+	silent := problem("this host's member of etcd does not answer").advise("see what is said of its container; if that runs, look at its log " +
+		"below /var/log/pods: one that starts waits for a majority of all members, so start etcd on the other control planes too")
 	c, err := h.openEtcd(ctx, own)
 	if err != nil {
 		return []Finding{silent.because(err)}

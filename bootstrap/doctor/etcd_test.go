@@ -31,16 +31,28 @@ func freeURL(t *testing.T) string {
 	return "https://" + l.Addr().String()
 }
 
-// startEtcd runs the bundle's with the certificates of the host, as the manifest says.
-func startEtcd(t *testing.T, r root, client, peer, initial string) {
+// member is one of etcd, with the URLs of its own.
+type member struct{ name, client, peer string }
+
+func newMember(t *testing.T, name string) member { return member{name, freeURL(t), freeURL(t)} }
+
+func (m member) initial() string { return m.name + "=" + m.peer }
+
+func etcdProgram(t *testing.T) string {
 	t.Helper()
 	files := root(t.TempDir())
 	if err := testenv.NeedBundle(t).Extract("etcd", string(files)); err != nil {
 		t.Fatal(err)
 	}
+	return files.path("/usr/local/bin/etcd")
+}
+
+// start runs the bundle's etcd with the certificates of the host.
+func (m member) start(t *testing.T, program string, r root, initial string) (*exec.Cmd, <-chan struct{}) {
+	t.Helper()
 	pki := r.path("/etc/kubernetes/pki/etcd/")
-	cmd := exec.Command(files.path("/usr/local/bin/etcd"), "--name=cp", "--data-dir="+r.path("/etcd"), "--listen-client-urls="+client,
-		"--advertise-client-urls="+client, "--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster="+initial,
+	cmd := exec.Command(program, "--name="+m.name, "--data-dir="+r.path("/etcd-"+m.name), "--listen-client-urls="+m.client,
+		"--advertise-client-urls="+m.client, "--listen-peer-urls="+m.peer, "--initial-advertise-peer-urls="+m.peer, "--initial-cluster="+initial,
 		"--client-cert-auth", "--trusted-ca-file="+pki+"/ca.crt", "--cert-file="+pki+"/server.crt", "--key-file="+pki+"/server.key",
 		"--peer-client-cert-auth", "--peer-trusted-ca-file="+pki+"/ca.crt", "--peer-cert-file="+pki+"/peer.crt", "--peer-key-file="+pki+"/peer.key")
 	log, err := os.Create(r.path("/etcd.log"))
@@ -50,23 +62,28 @@ func startEtcd(t *testing.T, r root, client, peer, initial string) {
 	defer log.Close()
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	ended := runOnOneThread(t, cmd)
-	t.Cleanup(func() {
-		if text, err := os.ReadFile(log.Name()); t.Failed() && err == nil {
-			t.Logf("etcd's log:\n%s", text)
-		}
-	})
-	r.write(t, "/etc/kubernetes/manifests/etcd.yaml", fmt.Sprintf(
-		`{metadata: {name: etcd}, spec: {containers: [{name: etcd, command: [etcd, "--listen-client-urls=https://192.0.2.1:2379,%s"]}]}}`, client))
+	return cmd, runOnOneThread(t, cmd)
+}
+
+// wait waits until it knows a leader, or none.
+func (m member) wait(t *testing.T, r root, ended <-chan struct{}, leader bool) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	c := etcdClient(t, r, client)
+	c := etcdClient(t, r, m.client)
 	for {
-		if _, err := c.Status(ctx, client); err == nil {
+		if s, err := c.Status(ctx, m.client); err == nil && (s.Leader != 0) == leader {
 			return
 		}
 		waitMore(ctx, t, "etcd", ended)
 	}
+}
+
+// manifest is the member's, with an address that is not loopback first.
+func (m member) manifest(t *testing.T, r root) {
+	t.Helper()
+	r.write(t, "/etc/kubernetes/manifests/etcd.yaml", fmt.Sprintf(
+		`{metadata: {name: etcd}, spec: {containers: [{name: etcd, command: [etcd, "--listen-client-urls=https://192.0.2.1:2379,%s"]}]}}`, m.client))
 }
 
 func etcdClient(t *testing.T, r root, url string) *clientv3.Client {
@@ -90,16 +107,16 @@ func etcdClient(t *testing.T, r root, url string) *clientv3.Client {
 func TestEtcd(t *testing.T) {
 	r := newNode(t, theCluster("127.0.0.1:1"), controlPlane(), time.Now())
 	expect(t, r.examine(t, "etcd"), problem("no manifest"))
-	client, peer := freeURL(t), freeURL(t)
-	startEtcd(t, r, client, peer, "cp="+peer)
-	c := etcdClient(t, r, client)
-	if _, err := c.Put(t.Context(), "a", "b"); err != nil { // there is a leader
-		t.Fatal(err)
-	}
+	m := newMember(t, "cp")
+	m.manifest(t, r)
+	expect(t, r.examine(t, "etcd"), problem("does not answer", "majority"))
+	_, ended := m.start(t, etcdProgram(t), r, m.initial())
+	m.wait(t, r, ended, true)
+	c := etcdClient(t, r, m.client)
 	room := fine("MB of 2048 MB")
 	expect(t, r.examine(t, "etcd"), room, fine("1 members (cp), leader cp"))
 
-	s, err := c.Status(t.Context(), client)
+	s, err := c.Status(t.Context(), m.client)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,20 +135,25 @@ func TestEtcd(t *testing.T) {
 	expect(t, r.examine(t, "etcd"), problem("does not answer", "apiserver-etcd-client.key"))
 }
 
-// TestEtcdWithoutItsMajority has a member whose only companion never comes.
+// TestEtcdWithoutItsMajority has a member whose only companion ends.
 func TestEtcdWithoutItsMajority(t *testing.T) {
 	r := newNode(t, theCluster("127.0.0.1:1"), controlPlane(), time.Now())
-	client, peer := freeURL(t), freeURL(t)
-	startEtcd(t, r, client, peer, "cp="+peer+",lost="+freeURL(t))
-	expect(t, r.examine(t, "etcd"), warned("does not answer", "never started", "etcdctl member remove"),
-		problem("no leader", "1 of 2 members with a vote answer; 2 are needed"), fine(), fine("2 members", "leader none"))
-}
+	own, lost := newMember(t, "cp"), newMember(t, "lost")
+	own.manifest(t, r)
+	program, initial := etcdProgram(t), own.initial()+","+lost.initial()
+	_, ended := own.start(t, program, r, initial)
+	cmd, gone := lost.start(t, program, r, initial)
+	own.wait(t, r, ended, true)
+	lost.wait(t, r, gone, true) // it has told its name and URLs
+	expect(t, r.examine(t, "etcd"), fine(), fine("2 members (cp, lost)"))
 
-func TestEtcdDown(t *testing.T) {
-	r := newNode(t, theCluster("127.0.0.1:1"), controlPlane(), time.Now())
-	r.write(t, "/etc/kubernetes/manifests/etcd.yaml",
-		fmt.Sprintf(`{metadata: {name: etcd}, spec: {containers: [{name: etcd, command: ["--listen-client-urls=%s"]}]}}`, freeURL(t)))
-	expect(t, r.examine(t, "etcd"), problem("does not answer"))
+	if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-gone
+	own.wait(t, r, ended, false)
+	expect(t, r.examine(t, "etcd"), warned("member lost of etcd does not answer", "etcdctl member remove"),
+		problem("no leader", "1 of 2 members with a vote answer; 2 are needed"), fine(), fine("2 members", "leader none"))
 }
 
 func TestEtcdMembers(t *testing.T) {

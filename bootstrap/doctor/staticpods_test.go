@@ -113,6 +113,7 @@ func TestStaticPodsMissing(t *testing.T) {
 	expect(t, r.examine(t, "static-pods"), append(want, warned("not known which containers run", "no such file"))...)
 	(&fakeRuntime{}).serve(t, r)
 	expect(t, r.examine(t, "static-pods"), append(want, problem("no container"), problem("no container"))...)
-	r.remove(t, "/var/lib/slipway") // as kubeadm has it, with etcd elsewhere
+	r.remove(t, "/var/lib/slipway")
+	r.write(t, "/etc/kubernetes/kubelet.conf", "") // as kubeadm has it, with etcd elsewhere
 	expect(t, r.examine(t, "static-pods"), want[0], want[2], problem("no container"), problem("no container"))
 }

@@ -80,3 +80,12 @@ func HasJournal() (bool, error) {
 	}
 	return len(j.Entries()) > 0, nil
 }
+
+// WriteFiles writes files on this host by the journal, outside of a run of steps. The lock must be held.
+func WriteFiles(step string, files []engine.File) error {
+	journal, err := openJournal()
+	if err != nil {
+		return err
+	}
+	return engine.NewHost(journal).WriteFiles(step, files)
+}

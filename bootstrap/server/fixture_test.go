@@ -2,6 +2,8 @@ package server
 
 import (
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -81,6 +83,9 @@ func (h *server) mkdir(t *testing.T, name string) {
 func (h *server) write(t *testing.T, name string, data []byte) {
 	t.Helper()
 	h.mkdir(t, name)
+	if err := os.Remove(h.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) { // a link would lead out of the directory
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(h.path(name), data, 0o600); err != nil {
 		t.Fatal(err)
 	}

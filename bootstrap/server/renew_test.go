@@ -239,17 +239,15 @@ func TestKubeadmNode(t *testing.T) {
 	if err != nil || n.Name != "n1" || !n.ControlPlane || !slices.Equal(n.Addresses, []netip.Addr{netip.MustParseAddr("192.0.2.11")}) {
 		t.Errorf("got %+v, %v", n, err)
 	}
-	for name, change := range map[string]func(){
-		"no address": func() {
-			h.write(t, "/etc/kubernetes/manifests/kube-apiserver.yaml", []byte("spec: {containers: [{name: a, command: [x]}]}"))
-		},
-		"no manifest": func() { h.write(t, "/etc/kubernetes/manifests/kube-apiserver.yaml", []byte("{")) },
-		"another's name": func() {
-			h.write(t, "/var/lib/kubelet/pki/kubelet-client-current.pem", h.read(t, "/etc/kubernetes/pki/apiserver.crt"))
-		},
+	const manifest, kubelet = "/etc/kubernetes/manifests/kube-apiserver.yaml", "/var/lib/kubelet/pki/kubelet-client-current.pem"
+	for name, change := range map[string]func(h *server){
+		"no address":     func(h *server) { h.write(t, manifest, []byte("spec: {containers: [{name: a, command: [x]}]}")) },
+		"no manifest":    func(h *server) { h.write(t, manifest, []byte("{")) },
+		"another's name": func(h *server) { h.write(t, kubelet, h.read(t, "/etc/kubernetes/pki/apiserver.crt")) },
+		"no certificate": func(h *server) { h.write(t, kubelet, nil) },
 	} {
-		h.asKubeadms(t)
-		change()
+		h := newServer(t, day).asKubeadms(t)
+		change(h)
 		if n, err := kubeadmNode(h.root); err == nil {
 			t.Errorf("%s: got %+v", name, n)
 		}
@@ -257,7 +255,7 @@ func TestKubeadmNode(t *testing.T) {
 }
 
 // TestAskCluster: where kubeadm made it, the endpoint is the administrator's.
-func TestAskClusterIsOpenedByKubeconfig(t *testing.T) {
+func TestAskCluster(t *testing.T) {
 	_, err := askCluster(t.Context(), filepath.Join(t.TempDir(), "none"))
 	wantFaults(t, err, "kubeconfig-unreadable")
 	s := apiServer(t, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "kubeadm-config"}, Data: map[string]string{
