@@ -80,7 +80,7 @@ func canStartPods(ctx context.Context, conn *grpc.ClientConn) []Finding {
 	switch {
 	case err != nil:
 		out = append(out, problem("containerd does not list its images").because(err))
-	case !slices.ContainsFunc(r.Images, func(i *cri.Image) bool { return i.Pinned }):
+	case slices.ContainsFunc(r.Images, func(i *cri.Image) bool { return i.Pinned }):
 		out = append(out, problem("the sandbox image is not there: no pod can start").
 			why("containerd has no image that it keeps for that").
 			advise("import the image that `sandbox` names in /etc/containerd/config.toml, or make this host a node again: `slipway reset`, then `slipway join`"))

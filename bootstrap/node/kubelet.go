@@ -21,6 +21,7 @@ const (
 	kubeletKubeconfig = kubernetesDir + "/kubelet.conf"
 	kubeletConfig     = "/var/lib/kubelet/config.yaml"
 	kubeletFlags      = "/var/lib/kubelet/kubeadm-flags.env"
+	kubeletInstance   = "/var/lib/kubelet/instance-config.yaml" // read by kubeadm only
 	KubeletUnit       = "/etc/systemd/system/kubelet.service"
 	kubeletProgram    = "/usr/local/bin/kubelet"
 )
@@ -67,6 +68,7 @@ func (n *builder) kubelet(name string, needs ...string) engine.Step {
 			{Path: KubeletUnit, Data: []byte(kubeletUnitText), Mode: 0o644},
 			{Path: kubeletConfig, Data: config, Mode: 0o600},
 			{Path: kubeletFlags, Data: []byte(flags), Mode: 0o600},
+			{Path: kubeletInstance, Data: []byte("containerRuntimeEndpoint: unix://" + containerdSocket + "\n"), Mode: 0o644},
 		}, nil
 	}, needs...)
 	do := s.Do
