@@ -71,7 +71,8 @@ func printCertificates(o *options, output outputFormat, list []certs.Status) err
 		return err
 	}
 	if len(soon) > 0 {
-		fmt.Fprintf(o.Stderr, "warning: %s: less than 30 days left; `slipway certs renew` renews what a control plane signs\n", strings.Join(soon, ", "))
+		fmt.Fprintf(o.Stderr, "warning: %s: less than 30 days left; `slipway certs renew` on a control plane helps\n",
+			strings.Join(soon, ", "))
 	}
 	return nil
 }
@@ -145,7 +146,7 @@ func printRenewal(o *options, output outputFormat, r *server.Renewal) error {
 		fmt.Fprintf(o.Stdout, "%s: restarted\n", component)
 	}
 	if slices.ContainsFunc(r.Certificates, func(s certs.Status) bool { return s.Name == "admin.conf" }) {
-		fmt.Fprintln(o.Stdout, "\nCopies of "+server.AdminKubeconfig+" still have the old certificate: copy it again, for example to ~/.kube/config.")
+		fmt.Fprintf(o.Stdout, "\nCopies of %s still have the old certificate: copy it again, for example to ~/.kube/config.\n", server.AdminKubeconfig)
 	}
 	return nil
 }
@@ -177,7 +178,7 @@ func printUpload(o *options, output outputFormat, key string) error {
 	if output == "json" {
 		return json.NewEncoder(o.Stdout).Encode(map[string]string{"certificateKey": key})
 	}
-	_, err := fmt.Fprintf(o.Stdout, "What control planes share is in the cluster for two hours, encrypted with this key, which is shown only now:\n  %s\n\n"+
+	_, err := fmt.Fprintf(o.Stdout, "What control planes share is in the cluster for two hours, encrypted with this key; it is shown only now:\n  %s\n\n"+
 		"Print the command that makes another server a control plane with:\n  slipway token create --certificate-key %[1]s\n", key)
 	return err
 }

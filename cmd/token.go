@@ -26,17 +26,19 @@ func (f *adminFlag) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.path, "kubeconfig", "", "administrator's kubeconfig (default: $KUBECONFIG, or else "+server.AdminKubeconfig+")")
 }
 
-// client reads a list in $KUBECONFIG as kubectl does.
-func (f *adminFlag) client() (kubernetes.Interface, error) {
+// files reads a list in $KUBECONFIG as kubectl does.
+func (f *adminFlag) files() []string {
 	list := filepath.SplitList(os.Getenv("KUBECONFIG"))
 	switch {
 	case f.path != "":
-		list = []string{f.path}
+		return []string{f.path}
 	case len(list) == 0:
-		list = []string{server.AdminKubeconfig}
+		return []string{server.AdminKubeconfig}
 	}
-	return server.Open(list...)
+	return list
 }
+
+func (f *adminFlag) client() (kubernetes.Interface, error) { return server.Open(f.files()...) }
 
 func newToken(o *options) *cobra.Command {
 	c := &cobra.Command{
@@ -84,7 +86,7 @@ func newTokenCreate(o *options) *cobra.Command {
 	f.StringVar(&t.Description, "description", "", "what it is for")
 	f.BoolVar(&t.JoinCommand, "print-join-command", false, "print the command to join with instead of the token")
 	f.StringVar(&t.CertificateKey, "certificate-key", "", "key of the uploaded certificates: print the command of a control plane")
-	f.BoolVar(&t.UploadCerts, "upload-certs", false, "upload what control planes share, encrypted, for two hours: print the command of a control plane")
+	f.BoolVar(&t.UploadCerts, "upload-certs", false, "upload what control planes share, for two hours: print the command of a control plane")
 	c.MarkFlagsMutuallyExclusive("certificate-key", "upload-certs")
 	outputFlag(c, &output)
 	return c

@@ -67,9 +67,10 @@ func Run(ctx context.Context, c kubernetes.Interface, report func(Event)) error 
 func (a *approver) run(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
-	defer a.queue.ShutDown()
-	stop := context.AfterFunc(ctx, a.queue.ShutDown)
-	defer stop()
+	running.Go(func() {
+		<-ctx.Done()
+		a.queue.ShutDown()
+	})
 	// Without all Nodes, an address might seem to be nobody else's.
 	if !a.known.start(ctx, &running) {
 		return

@@ -190,8 +190,8 @@ func hostileRequests() map[string]judgement {
 		"without digital signature":   {as: usages("key encipherment", "server auth"), why: `"digital signature" is missing`},
 		"bad, and no node yet":        {ask: subject("system:node:cp-1", "system:nodes"), in: func(c *cluster) { c.nodes = nil }, why: "the common name"},
 		"bad, and no Service yet":     {ask: subject("system:node:cp-1", "system:nodes"), in: func(c *cluster) { c.api = nil }, why: "the common name"},
-		"a name of unlimited length":  {ask: subject(strings.Repeat("x", 1<<16), "system:nodes"), why: strings.Repeat("x", 64) + `"`},
-		"a usage of unlimited length": {as: usages("digital signature", "server auth", certificatesv1.KeyUsage(strings.Repeat("x", 1<<16))), why: strings.Repeat("x", 64) + `"`},
+		"a name of unlimited length":  {ask: subject(strings.Repeat("x", 1<<16), "system:nodes"), why: `"` + strings.Repeat("x", 64) + `"`},
+		"a usage of unlimited length": {as: usages("digital signature", "server auth", certificatesv1.KeyUsage(strings.Repeat("x", 1<<16))), why: `"` + strings.Repeat("x", 64) + `"`},
 	}
 	for name, tt := range out {
 		tt.verdict = approver.Deny

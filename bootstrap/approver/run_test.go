@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
@@ -307,6 +308,45 @@ func refuseSecond(c *fake.Clientset) {
 		}
 		decided[name] = true
 		return false, nil, nil
+	})
+}
+
+// lingering is a watch that takes its time to stop.
+type lingering struct {
+	*watch.FakeWatcher
+}
+
+func (l lingering) Stop() {
+	time.Sleep(time.Second)
+	l.FakeWatcher.Stop()
+}
+
+// TestEndsWhole holds that Run does not return while anything of it still works. That nothing is left for ever, each test holds.
+func TestEndsWhole(t *testing.T) {
+	var mu sync.Mutex
+	var watches []lingering
+	inBubble(t, func(t *testing.T, r *running) {
+		r.cancel()
+		err := <-r.ended
+		r.ended <- err
+		mu.Lock()
+		defer mu.Unlock()
+		if len(watches) != 3 {
+			t.Errorf("%d watches began", len(watches))
+		}
+		for _, w := range watches {
+			if !w.IsStopped() {
+				t.Error("a watch goes on")
+			}
+		}
+	}, func(c *fake.Clientset) {
+		c.PrependWatchReactor("*", func(clienttesting.Action) (bool, watch.Interface, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			w := lingering{watch.NewFake()}
+			watches = append(watches, w)
+			return true, w, nil
+		})
 	})
 }
 

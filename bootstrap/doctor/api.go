@@ -134,7 +134,8 @@ func (a *answer) judge(name string) []Finding {
 		return []Finding{problem("the API does not accept the kubelet's certificate").why(fmt.Sprintf("it answers %d", a.status)).
 			advise("see what is said of certificates; if they are good, this host is of another cluster: `slipway reset`, then `slipway join`")}
 	}
-	return []Finding{problem("the API does not say how this node is").why(fmt.Sprintf("it answers %d %s", a.status, http.StatusText(a.status))).
+	return []Finding{problem("the API does not say how this node is").
+		why(fmt.Sprintf("it answers %d %s", a.status, http.StatusText(a.status))).
 		advise("look at the control planes: `slipway doctor` there")}
 }
 

@@ -32,7 +32,8 @@ func certificates(_ context.Context, h *Host) []Finding {
 		list = append(list, certs.Status{Name: "kubelet-serving", Certificate: one[0], Remaining: one[0].NotAfter.Sub(now)})
 	}
 	if len(list) == 0 {
-		return append(out, problem("there are no certificates on this host").advise("make this host a node again: `slipway reset`, then `slipway join`"))
+		return append(out, problem("there are no certificates on this host").
+			advise("make this host a node again: `slipway reset`, then `slipway join`"))
 	}
 	for _, s := range list {
 		if s.Name == "kubelet-serving" && h.selfSigned() {

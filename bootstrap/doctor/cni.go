@@ -34,7 +34,8 @@ func cni(_ context.Context, h *Host) []Finding {
 		return append(out, problem("link %s is not there: pods do not reach those of other nodes", calicoLink).because(err).
 			advise("look at calico-node on this node: `kubectl -n kube-system logs -l k8s-app=calico-node`"))
 	case !up:
-		return append(out, problem("link %s is down: pods do not reach those of other nodes", calicoLink).advise("run `ip link set %s up`", calicoLink))
+		return append(out, problem("link %s is down: pods do not reach those of other nodes", calicoLink).
+			advise("run `ip link set %s up`", calicoLink))
 	}
 	return append(out, ok("link %s is there", calicoLink))
 }

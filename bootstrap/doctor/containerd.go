@@ -44,7 +44,8 @@ func runtimeAnswers(ctx context.Context, h *Host) []Finding {
 	}
 	if err := pluginFailed(ctx, c); err != nil {
 		return []Finding{problem("containerd %s runs without its CRI plugin: the kubelet cannot use it", v.Version).because(err).
-			advise("take \"cri\" out of disabled_plugins in /etc/containerd/config.toml, or mend what the plugin says; then `systemctl restart containerd`")}
+			advise("take \"cri\" out of disabled_plugins in /etc/containerd/config.toml, or mend what the plugin says; " +
+				"then `systemctl restart containerd`")}
 	}
 	out := []Finding{ok("containerd %s answers, with its CRI plugin", v.Version)}
 	return append(out, canStartPods(ctx, conn)...)
@@ -80,10 +81,11 @@ func canStartPods(ctx context.Context, conn *grpc.ClientConn) []Finding {
 	switch {
 	case err != nil:
 		out = append(out, problem("containerd does not list its images").because(err))
-	case slices.ContainsFunc(r.Images, func(i *cri.Image) bool { return i.Pinned }):
+	case !slices.ContainsFunc(r.Images, func(i *cri.Image) bool { return i.Pinned }):
 		out = append(out, problem("the sandbox image is not there: no pod can start").
 			why("containerd has no image that it keeps for that").
-			advise("import the image that `sandbox` names in /etc/containerd/config.toml, or make this host a node again: `slipway reset`, then `slipway join`"))
+			advise("import the image that `sandbox` names in /etc/containerd/config.toml, "+
+				"or make this host a node again: `slipway reset`, then `slipway join`"))
 	}
 	return out
 }

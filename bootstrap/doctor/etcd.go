@@ -40,8 +40,8 @@ func etcdHealth(ctx context.Context, h *Host) []Finding {
 		return []Finding{ok("no member of etcd is to run on this host")}
 	}
 	own := clientURL(pods[i].flag("listen-client-urls"))
-	silent := problem("this host's member of etcd does not answer").advise("see what is said of its container; if that runs, look at its log " +
-		"below /var/log/pods: one that starts waits for a majority of all members, so start etcd on the other control planes too")
+	silent := problem("this host's member of etcd does not answer").advise("see what is said of its container; if that runs, look at its " +
+		"log below /var/log/pods: one that starts waits for a majority of all members, so start etcd on the other control planes too")
 	c, err := h.openEtcd(ctx, own)
 	if err != nil {
 		return []Finding{silent.because(err)}
@@ -132,7 +132,7 @@ func (e etcdState) judge() []Finding {
 		}
 		if err != nil {
 			out = append(out, warning("member %s of etcd does not answer", memberName(m)).because(err).
-				advise("look at that control plane; if it is lost for good, `kubectl delete node` does not remove the member: `etcdctl member remove %x` does", m.ID))
+				advise("look at that control plane; if it is lost for good, remove its member too: `etcdctl member remove %x`", m.ID))
 		}
 		if m.IsLearner {
 			out = append(out, warning("member %s of etcd has no vote yet", memberName(m)).why("it was added, and was never promoted").
@@ -166,7 +166,8 @@ func (e etcdState) alarms() []Finding {
 		switch {
 		case strings.Contains(text, "alarm:NOSPACE"):
 			out = append(out, problem("etcd has raised the alarm NOSPACE: it takes no writes").why(text).
-				advise("compact and defragment it, then disarm: `etcdctl compact`, `etcdctl defrag`, `etcdctl alarm disarm`; see https://etcd.io/docs/v3.6/op-guide/maintenance/"))
+				advise("compact and defragment it, then disarm: `etcdctl compact`, `etcdctl defrag`, "+
+					"`etcdctl alarm disarm`; see https://etcd.io/docs/v3.6/op-guide/maintenance/"))
 		case strings.Contains(text, "alarm:CORRUPT"):
 			out = append(out, problem("etcd has raised the alarm CORRUPT: the members' data differ").why(text).
 				advise("find the member whose data is wrong, and let it join anew: https://etcd.io/docs/v3.6/op-guide/data_corruption/"))

@@ -38,7 +38,8 @@ func judgeHealth(ctx context.Context, p staticPod, own string) Finding {
 	status, failing, err := askHealth(ctx, u)
 	switch {
 	case err != nil:
-		return problem("%s does not answer", p.name).because(err).advise("see what is said of its container, and look at its log below /var/log/pods")
+		return problem("%s does not answer", p.name).because(err).
+			advise("see what is said of its container, and look at its log below /var/log/pods")
 	case status != http.StatusOK:
 		return problem("%s is not well: %s", p.name, cmp.Or(strings.Join(failing, ", "), http.StatusText(status))).
 			why(fmt.Sprintf("%s://%s%s answers %d", u.Scheme, u.Host, u.Path, status)).

@@ -63,7 +63,8 @@ func (h *Host) judgePod(ctx context.Context, client cri.RuntimeServiceClient, p 
 	now := runs[0]
 	restarts := now.GetMetadata().GetAttempt()
 	if now.State != cri.ContainerState_CONTAINER_RUNNING {
-		return problem("%s does not run", p.name).why(h.ending(ctx, client, now, restarts)).advise("mend what its log says: the kubelet tries again by itself")
+		return problem("%s does not run", p.name).why(h.ending(ctx, client, now, restarts)).
+			advise("mend what its log says: the kubelet tries again by itself")
 	}
 	if restarts == 0 {
 		return ok("%s runs, no restarts", p.name)

@@ -91,7 +91,7 @@ func TestStaticPods(t *testing.T) {
 
 	found := r.examine(t, "static-pods")
 	expect(t, found, fine("etcd runs, no restarts"),
-		problem("kube-apiserver does not run", "exit code 137 (OOMKilled)", "4 restarts", "\nearlier\nearlier\nearlier\none two\ntoken abcdef [secret]"),
+		problem("kube-apiserver does not run", "exit code 137 (OOMKilled)", "4 restarts", "\none two\ntoken abcdef [secret]"),
 		fine("kube-controller-manager runs, 7 restarts"),
 		warned("kube-scheduler runs, but was started again", "exit code 2", "its log cannot be read"),
 		problem("other has a manifest, but no container", "kubelet"))

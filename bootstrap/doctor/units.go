@@ -73,7 +73,8 @@ func judgeUnit(name string, u Unit) Finding {
 	case u.Load == "masked":
 		return problem("%s is masked, so it cannot start", name).advise("run `systemctl unmask %[1]s`, then `systemctl enable --now %[1]s`", name)
 	case u.Active == "inactive" && u.Result == "success":
-		return problem("%s does not run", name).why("somebody stopped it, or nothing has started it").advise("run `systemctl enable --now %s`", name)
+		return problem("%s does not run", name).why("somebody stopped it, or nothing has started it").
+			advise("run `systemctl enable --now %s`", name)
 	case u.Active != "active":
 		return problem("%s does not run: %s (%s)", name, u.Active, u.Sub).
 			why(fmt.Sprintf("its last run ended with %s, exit code %d; %s", u.Result, u.ExitCode, restarts)).

@@ -195,10 +195,10 @@ func TestDownloadFails(t *testing.T) {
 		key    invite.Key
 		id     string
 	}{
-		"wrong key":       {whole, newKey(t), "certificate-key-wrong"},
-		"missing entry":   {changed(func(d map[string][]byte) { delete(d, "sa.key") }), key, "certificates-not-uploaded"},
-		"changed entry":   {changed(func(d map[string][]byte) { d["ca.key"][20] ^= 1 }), key, "certificate-key-wrong"},
-		"swapped entries": {changed(func(d map[string][]byte) { d["ca.key"] = d["ca.key"][:5] }), key, "certificate-key-wrong"},
+		"wrong key":     {whole, newKey(t), "certificate-key-wrong"},
+		"missing entry": {changed(func(d map[string][]byte) { delete(d, "sa.key") }), key, "certificates-not-uploaded"},
+		"changed entry": {changed(func(d map[string][]byte) { d["ca.key"][20] ^= 1 }), key, "certificate-key-wrong"},
+		"short entry":   {changed(func(d map[string][]byte) { d["ca.key"] = d["ca.key"][:5] }), key, "certificate-key-wrong"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := invite.DownloadCertificates(t.Context(), newCluster(t, tt.secret), tt.key)

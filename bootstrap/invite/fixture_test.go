@@ -5,14 +5,15 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
 	"slipway.dev/slipway/internal/fault"
 )
 
-// newCluster is client-go's own fake, with two things that an API server does to Secrets: stringData becomes data, and a
-// list is only of the type that was asked for.
+// newCluster is client-go's own fake, with what an API server does to Secrets: each gets a UID, stringData becomes
+// data, and a list is only of the type that was asked for.
 func newCluster(t *testing.T, objects ...runtime.Object) *fake.Clientset {
 	t.Helper()
 	c := fake.NewClientset(objects...)
@@ -24,7 +25,7 @@ func newCluster(t *testing.T, objects ...runtime.Object) *fake.Clientset {
 			}
 			o.Data[k] = []byte(v)
 		}
-		o.StringData = nil
+		o.UID, o.StringData = types.UID("of "+o.Name), nil
 		return false, nil, nil // go on
 	}
 	c.PrependReactor("create", "secrets", encode)

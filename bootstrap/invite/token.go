@@ -93,7 +93,7 @@ func Tokens(ctx context.Context, c kubernetes.Interface) ([]TokenInfo, error) {
 		}
 		out = append(out, t)
 	}
-	slices.SortFunc(out, func(a, b TokenInfo) int { return compareExpiry(a, b) })
+	slices.SortFunc(out, compareExpiry)
 	return out, nil
 }
 

@@ -94,12 +94,12 @@ func TestTokensInOrder(t *testing.T) {
 	c := newCluster(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "other"}, Type: "Opaque"})
 	for text, ttl := range map[string]time.Duration{
 		"zzzzzz.0123456789abcdef": time.Hour, "cccccc.0123456789abcdef": 2 * time.Hour,
-		"bbbbbb.0123456789abcdef": 0, "aaaaaa.0123456789abcdef": 0,
+		"yyyyyy.0123456789abcdef": 0, "xxxxxx.0123456789abcdef": 0,
 	} {
 		create(t, c, text, ttl)
 	}
 	list := tokens(t, c)
-	if got := ids(list); got != "zzzzzz cccccc aaaaaa bbbbbb" {
+	if got := ids(list); got != "zzzzzz cccccc xxxxxx yyyyyy" {
 		t.Errorf("got %q", got)
 	}
 	one := list[0]

@@ -111,6 +111,20 @@ func askReady(ctx context.Context, kubeconfig string) error {
 	if err != nil {
 		return err
 	}
+	return ask(ctx, cfg)
+}
+
+// AskServer says why one of the cluster's API servers, given as host:port, is not ready, or nothing.
+func AskServer(ctx context.Context, server string) error {
+	cfg, err := restConfig(kubeletKubeconfig)
+	if err != nil {
+		return err
+	}
+	cfg.Host = "https://" + server
+	return ask(ctx, cfg)
+}
+
+func ask(ctx context.Context, cfg *rest.Config) error {
 	cfg.Timeout = 5 * time.Second
 	c, err := rest.HTTPClientFor(cfg)
 	if err != nil {

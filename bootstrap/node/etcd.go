@@ -71,18 +71,23 @@ func (n *builder) joinEtcd(name string, needs ...string) engine.Step {
 	}
 }
 
-func (n *builder) peerURL() string { return https(n.Node.Address.String(), bootstrap.EtcdPeerPort) }
-
-// votes tells whether this control plane's own etcd is a member with a vote.
-func (n *builder) votes(ctx context.Context) bool {
+// EtcdMembers asks this control plane's own etcd, for a few seconds.
+func EtcdMembers(ctx context.Context) ([]etcd.Member, error) {
 	c, err := etcd.Open(ctx, []string{https(loopback, bootstrap.EtcdPort)}, EtcdFiles())
 	if err != nil {
-		return false
+		return nil, err
 	}
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	all, err := c.Members(ctx)
+	return c.Members(ctx)
+}
+
+func (n *builder) peerURL() string { return https(n.Node.Address.String(), bootstrap.EtcdPeerPort) }
+
+// votes tells whether this control plane's own etcd is a member with a vote.
+func (n *builder) votes(ctx context.Context) bool {
+	all, err := EtcdMembers(ctx)
 	m, ok := etcd.Find(all, n.peerURL())
 	return err == nil && ok && !m.Learner
 }

@@ -43,19 +43,20 @@ func madeByOthers() (files, dirs []string) {
 }
 
 // directories claims them before anything is in them, so that all of it goes with the node.
-func (n *builder) directories(name string) engine.Step {
+func (n *builder) directories(name string, also ...string) engine.Step {
+	claimed := append(filledByOthers(), also...)
 	return engine.Step{
 		Name: name,
 		Check: func(context.Context) ([]string, error) {
 			var change []string
-			for _, dir := range n.host.Unclaimed(filledByOthers()...) {
+			for _, dir := range n.host.Unclaimed(claimed...) {
 				change = append(change, "note what is in "+dir)
 			}
 			return change, nil
 		},
 		Do: func(context.Context, func(string)) error {
 			files, dirs := madeByOthers()
-			return errors.Join(n.host.Keep(name, files...), n.host.KeepDirs(name, dirs...), n.host.Claim(name, filledByOthers()...))
+			return errors.Join(n.host.Keep(name, files...), n.host.KeepDirs(name, dirs...), n.host.Claim(name, claimed...))
 		},
 	}
 }

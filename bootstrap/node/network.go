@@ -8,11 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/xt"
+	"github.com/moby/sys/mountinfo"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -47,6 +49,9 @@ func (n *builder) podNetwork(name string, needs ...string) engine.Step {
 			if err := n.host.Hide(name, n.otherNetworks()...); err != nil {
 				return err
 			}
+			if err := n.noteBPF(name); err != nil {
+				return err
+			}
 			return n.host.Note(name, notedTables, strings.Join(tables, "\n"))
 		},
 		Undo: func(context.Context) error {
@@ -54,9 +59,30 @@ func (n *builder) podNetwork(name string, needs ...string) engine.Step {
 			if !ok {
 				return nil // it was never begun
 			}
-			return errors.Join(removeLinks(), removeRoutes(), removeTables(strings.Split(noted, "\n")), removeSets(), removeNamespaces())
+			return errors.Join(removeLinks(), removeRoutes(), removeTables(strings.Split(noted, "\n")), removeSets(), removeNamespaces(), n.unmountBPF())
 		},
 	}
+}
+
+// bpfMount is where upstream's Calico mounts a file system that most hosts have there already. Ours does not.
+const bpfMount = "/sys/fs/bpf"
+
+func (n *builder) noteBPF(step string) error {
+	mounted, err := mountinfo.Mounted(bpfMount)
+	if err != nil {
+		return fmt.Errorf("look at %q: %w", bpfMount, err)
+	}
+	return n.host.Note(step, bpfMount, strconv.FormatBool(mounted))
+}
+
+func (n *builder) unmountBPF() error {
+	if was, _ := n.host.Noted(bpfMount); was != "false" {
+		return nil
+	}
+	if err := unix.Unmount(bpfMount, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("unmount %q: %w", bpfMount, err)
+	}
+	return nil
 }
 
 // otherNetworks are the network configurations that the container runtime would see before Calico's. Later ones, which an

@@ -40,7 +40,7 @@ func PrepareSteps(b *images.Bundle, shared bool) ([]engine.Step, error) {
 	n := &builder{NodeSpec: spec, host: engine.NewHost(journal), bundle: b, refs: map[string]string{}}
 	n.readRefs()
 	return []engine.Step{
-		n.directories("directories"),
+		n.directories("directories", kubernetesDir),
 		n.sharedMounts("shared-mounts"),
 		n.kernel("kernel"),
 		n.podNetwork("pod-network", "kernel"),

@@ -64,16 +64,3 @@ func advertised(root string) (netip.Addr, error) {
 	}
 	return netip.Addr{}, errors.New("its manifest has no --advertise-address")
 }
-
-// apiServerNames are the names and addresses that the API server's certificate is good for now.
-func apiServerNames(root string) ([]string, error) {
-	leaf, err := leafAt(root, "pki/apiserver.crt")
-	if err != nil {
-		return nil, err
-	}
-	out := leaf.DNSNames
-	for _, a := range leaf.IPAddresses {
-		out = append(out, a.String())
-	}
-	return out, nil
-}

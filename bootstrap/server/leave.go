@@ -33,8 +33,8 @@ type leaving struct {
 }
 
 // steps are none where there is no cluster to leave: nothing was joined yet, or this server is all of it.
-func (l *leaving) steps() []engine.Step {
-	if l.spec == nil || !exists(node.KubeletUnit) || l.last() {
+func (l *leaving) steps(ctx context.Context) []engine.Step {
+	if l.spec == nil || !exists(node.KubeletUnit) || l.last(ctx) {
 		return nil
 	}
 	do := func(what string, do func(context.Context, kubernetes.Interface, func(string)) error) func(context.Context, func(string)) error {
@@ -75,13 +75,22 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// last tells whether this is the cluster's only control plane, as far as it knows.
-func (l *leaving) last() bool {
+// last tells whether this is the cluster's only control plane: etcd knows, or else the load balancer did.
+func (l *leaving) last(ctx context.Context) bool {
 	if !l.spec.Node.ControlPlane {
 		return false
 	}
+	if members, err := node.EtcdMembers(ctx); err == nil {
+		return len(members) == 1
+	}
 	servers, err := balancer.ReadServers(node.BalancerServers)
 	return err == nil && slices.Equal(servers, []string{l.ownAPI()})
+}
+
+// another tells whether another control plane serves the API.
+func (l *leaving) another(ctx context.Context) bool {
+	servers, err := balancer.ReadServers(node.BalancerServers)
+	return err == nil && slices.ContainsFunc(servers, func(s string) bool { return s != l.ownAPI() && node.AskServer(ctx, s) == nil })
 }
 
 func (l *leaving) ownAPI() string {
@@ -91,8 +100,8 @@ func (l *leaving) ownAPI() string {
 // api lets the API server end in good order: it takes its address out of the service "kubernetes" then, so that nobody in
 // the cluster is sent to it any more.
 func (l *leaving) api(ctx context.Context, c kubernetes.Interface, progress func(string)) error {
-	if !l.spec.Cluster.Balanced {
-		return nil // the API may be reached through this very server
+	if !l.spec.Cluster.Balanced || !l.another(ctx) {
+		return nil // what follows needs the API, and this server may be the only one to ask
 	}
 	if err := os.Remove(node.APIServerManifest); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -190,7 +190,7 @@ func (r *renewal) node() (n certs.Node, err error) {
 		return n, fault.New("authority-missing", op, errors.New("this is a worker, and the keys to sign with are on control planes"),
 			"leave it to the kubelet, which renews its own while it reaches the API server; or reset this server and join it again")
 	case !r.state.Done:
-		return n, fault.New("node-unfinished", op, errors.New("it is not quite a node yet, and may still get the certificates that were made for it"),
+		return n, fault.New("node-unfinished", op, errors.New("it is not quite a node yet, and may still get the first ones"),
 			"run the same `slipway init` or `slipway join` again, which completes it")
 	}
 	return n, nil
@@ -210,11 +210,10 @@ func (r *renewal) pki(ctx context.Context) (certs.Cluster, error) {
 		return certs.Cluster{}, context.Cause(ctx)
 	}
 	r.warning = "the cluster did not say how it is configured, so the certificates keep the names that they had: " + err.Error()
-	sans, missing := apiServerNames(r.root)
-	if missing != nil {
+	if _, missing := certs.Host(r.root)("pki/apiserver.crt"); missing != nil { // one made anew would lack names
 		return certs.Cluster{}, errors.Join(asked(err), missing)
 	}
-	return certs.Cluster{Name: "kubernetes", ExtraSANs: sans}, nil
+	return certs.Cluster{Name: "kubernetes"}, nil
 }
 
 // askCluster asks as an administrator. The endpoint is the one that kubeadm has given him.

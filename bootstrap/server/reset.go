@@ -68,7 +68,7 @@ func Reset(ctx context.Context, o ResetOptions, report engine.Report) error {
 
 func (o ResetOptions) leave(ctx context.Context, spec *bootstrap.NodeSpec, report engine.Report) error {
 	l := &leaving{spec: spec, warn: o.Warn}
-	steps := l.steps()
+	steps := l.steps(ctx)
 	if len(steps) == 0 {
 		return nil
 	}
