@@ -178,7 +178,7 @@ func printUpload(o *options, output outputFormat, key string) error {
 	if output == "json" {
 		return json.NewEncoder(o.Stdout).Encode(map[string]string{"certificateKey": key})
 	}
-	_, err := fmt.Fprintf(o.Stdout, "What control planes share is in the cluster for two hours, encrypted with this key; it is shown only now:\n  %s\n\n"+
+	_, err := fmt.Fprintf(o.Stdout, "What control planes share is in the cluster for two hours, encrypted with this key.\nIt is shown only now:\n  %s\n\n"+
 		"Print the command that makes another server a control plane with:\n  slipway token create --certificate-key %[1]s\n", key)
 	return err
 }

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -26,6 +27,10 @@ func newJoin(o *options) *cobra.Command {
 			}
 			if err := flags.read(o, &j.Host); err != nil {
 				return err
+			}
+			if flags.dryRun {
+				changes, err := server.PlanJoin(c.Context(), j)
+				return errors.Join(err, printChanges(o, flags.output, changes))
 			}
 			show, finish := showEvents(o, flags.output)
 			cluster, err := server.Join(c.Context(), j, show)

@@ -20,6 +20,7 @@ type group struct {
 	name  string
 	count int
 	share string // a directory that they see as /media/share
+	flags []string
 }
 
 // launchMachines makes servers that are removed at the end of the test. They see the bundle at /media/bundle, and slipway
@@ -37,8 +38,9 @@ func launchMachines(t *testing.T, name string, count int) group {
 			}
 		}
 	})
-	slipway(t, "machines", "up", "--name", name, "--count", fmt.Sprint(count), "--egress=false",
-		"--share", g.share+":/media/share", "--share", bundle+":/media/bundle")
+	g.flags = []string{"--name", name, "--count", fmt.Sprint(count), "--egress=false",
+		"--share", g.share + ":/media/share", "--share", bundle + ":/media/bundle"}
+	g.startAgain(t)
 	for i := range count {
 		g.must(t, i+1, "install -m 755 /media/share/slipway /usr/local/bin/slipway")
 	}

@@ -43,6 +43,8 @@ type JoinOptions struct {
 // joining is what Join has read of its options.
 type joining struct {
 	JoinOptions
+	// plan is set where nothing is to be changed, in the cluster neither.
+	plan   bool
 	token  discovery.Token
 	hashes []discovery.CAHash
 	key    invite.Key
@@ -122,6 +124,33 @@ func Join(ctx context.Context, o JoinOptions, report engine.Report) (*Cluster, e
 	return c, s.run(ctx, report)
 }
 
+// PlanJoin lists what Join would change on this server. It writes nothing, in the cluster neither.
+func PlanJoin(ctx context.Context, o JoinOptions) ([]engine.Change, error) {
+	if err := checkRoot(); err != nil {
+		return nil, err
+	}
+	j, err := o.read()
+	if err != nil {
+		return nil, err
+	}
+	j.plan = true
+	ctx, cancel := o.within(ctx, "plan to join the cluster")
+	defer cancel()
+	s, err := load()
+	switch {
+	case err != nil:
+		return nil, err
+	case s == nil:
+		s, err = j.discover(ctx, func(engine.Event) {})
+		if err != nil {
+			return nil, err
+		}
+	case s.Done:
+		return nil, nil
+	}
+	return s.plan(ctx)
+}
+
 // discover is a step of its own in the events.
 func (j *joining) discover(ctx context.Context, report engine.Report) (s *state, err error) {
 	n, err := j.node()
@@ -170,7 +199,7 @@ func (j *joining) begin(ctx context.Context, n bootstrap.Node, progress func(str
 	if j.ControlPlane {
 		s.Spec, err = j.controlPlane(ctx, client, c, n, b.Dir())
 	} else {
-		s.Spec, err = worker(ctx, client, c, n, found.CA, b.Dir(), progress)
+		s.Spec, err = j.worker(ctx, client, c, n, found.CA, b.Dir(), progress)
 	}
 	return s, err
 }
@@ -213,7 +242,7 @@ func (j *joining) findByFile(ctx context.Context, cfg *rest.Config, progress fun
 }
 
 // worker asks the cluster for a kubelet's certificate. Whoever may approve does that at once for a host with a token.
-func worker(
+func (j *joining) worker(
 	ctx context.Context, client kubernetes.Interface, c bootstrap.Cluster, n bootstrap.Node, ca []byte, bundle string, progress func(string),
 ) (*bootstrap.NodeSpec, error) {
 	n.Serving = bootstrap.ServingRequested
@@ -221,9 +250,12 @@ func worker(
 		n.Serving = bootstrap.ServingSelfSigned // nobody there approves requests for serving certificates
 	}
 	progress("ask for the kubelet's certificate")
-	cert, key, err := requestClient(ctx, client, n.Name)
-	if err != nil {
-		return nil, err
+	var cert, key []byte
+	var err error
+	if !j.plan {
+		if cert, key, err = requestClient(ctx, client, n.Name); err != nil {
+			return nil, err
+		}
 	}
 	kubeconfig, err := certs.KubeletKubeconfig(c.Name, fleet.NodeAPI(c), ca, n.Name)
 	if err != nil {

@@ -63,7 +63,8 @@ func asked(err error) error {
 	case err == nil, len(fault.All(err)) > 0:
 		return err
 	case apierrors.IsUnauthorized(err), apierrors.IsForbidden(err):
-		return fault.New("api-refused", op, err, "use an administrator's kubeconfig that is still good: see `slipway certs check` on a control plane")
+		return fault.New("api-refused", op, err,
+			"use an administrator's kubeconfig that is still good: see `slipway certs check` on a control plane")
 	case errors.As(err, &connection):
 		return fault.New("api-unreachable", op, err, "look at the API server's log, and whether --kubeconfig is of this cluster")
 	}
@@ -93,7 +94,8 @@ func (o TokenOptions) read() (discovery.Token, invite.Key, error) {
 	var t discovery.Token
 	var key invite.Key
 	if o.TTL < 0 {
-		errs[0] = fault.New("option-invalid", fmt.Sprintf("use --ttl %v", o.TTL), errors.New("it is negative"), "use 0 for a token that never expires")
+		errs[0] = fault.New("option-invalid", fmt.Sprintf("use --ttl %v", o.TTL), errors.New("it is negative"),
+			"use 0 for a token that never expires")
 	}
 	if o.Token == "" {
 		t, errs[1] = discovery.NewToken()

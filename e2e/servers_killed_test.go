@@ -1,0 +1,117 @@
+package e2e_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// TestServersKilled ends init and join with SIGKILL at the start of every step in turn, and a few times the whole machine;
+// the same command then goes on, and in the end there is one good cluster.
+func TestServersKilled(t *testing.T) {
+	need(t)
+	before := takeInventory(t)
+	g := launchMachines(t, "kill", 3)
+	hosts := map[int][]string{}
+	for i := 1; i <= 3; i++ {
+		hosts[i] = g.inventory(t, i)
+	}
+	if !t.Run("init", func(t *testing.T) { g.killAtEveryStep(t, 1, initCommand) }) {
+		t.FailNow()
+	}
+	join := readJoin(t, g)
+	for i, command := range map[int]string{2: join.controlPlane, 3: join.worker} {
+		if !t.Run(fmt.Sprint("join ", i), func(t *testing.T) { g.killAtEveryStep(t, i, command) }) {
+			t.FailNow()
+		}
+	}
+	checkServers(t, g, 3)
+	checkEtcd(t, g, 2)
+	t.Run("reset", func(t *testing.T) {
+		for i := 3; i >= 1; i-- {
+			g.killAtEveryStep(t, i, "slipway reset")
+			g.sameHost(t, i, hosts[i], auditLog)
+		}
+	})
+	slipway(t, "down", g.name)
+	before.compare(t, takeInventory(t))
+}
+
+// readJoin makes new commands to join with: init was killed before it could print any.
+func readJoin(t *testing.T, g group) joinCommands {
+	t.Helper()
+	const bundle = " --bundle /media/bundle"
+	return joinCommands{
+		worker:       g.must(t, 1, "slipway token create --print-join-command") + bundle,
+		controlPlane: g.must(t, 1, "slipway token create --print-join-command --upload-certs") + bundle,
+	}
+}
+
+// powerLoss are steps at which the machine ends, not only the program.
+func powerLoss(step string) bool {
+	return step == "certificates" || step == "images" || step == "etcd" || step == "api"
+}
+
+// killAtEveryStep runs the command again and again, each time until a step begins that it has not been killed at yet.
+func (g group) killAtEveryStep(t *testing.T, i int, command string) {
+	t.Helper()
+	killed := map[string]bool{}
+	for range 100 {
+		step := g.killAtNew(t, i, command, killed)
+		if step == "" {
+			t.Logf("%s: killed at %d steps", command[:min(len(command), 20)], len(killed))
+			if len(killed) < 5 {
+				t.Errorf("it was killed at %v only", killed)
+			}
+			return
+		}
+		killed[step] = true
+	}
+	t.Fatalf("it does not come to an end: killed at %v", killed)
+}
+
+// killAtNew gives the step at which the command was killed, or nothing if it came to its end.
+func (g group) killAtNew(t *testing.T, i int, command string, killed map[string]bool) (at string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), binary(), "ssh", g.name, g.machine(i), "--", "sh", "-c",
+		"echo $$ > /run/under-test; exec "+command+" -o json")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var e struct{ Step, State string }
+		if json.Unmarshal(lines.Bytes(), &e) != nil || e.State != "started" || killed[e.Step] || at != "" {
+			continue
+		}
+		at = e.Step
+		if powerLoss(at) {
+			g.on(t, i, "systemctl poweroff --force --force --no-wall") // the connection ends with the machine
+		} else {
+			g.must(t, i, "kill -9 $(cat /run/under-test)")
+		}
+	}
+	err = cmd.Wait()
+	switch {
+	case at == "" && err != nil:
+		t.Fatalf("%s after it was killed at %v: %v", command, killed, err)
+	case powerLoss(at):
+		g.startAgain(t)
+	}
+	return at
+}
+
+// startAgain starts machines that do not run.
+func (g group) startAgain(t *testing.T) {
+	t.Helper()
+	slipway(t, append([]string{"machines", "up"}, g.flags...)...)
+}
