@@ -146,7 +146,8 @@ func printRenewal(o *options, output outputFormat, r *server.Renewal) error {
 		fmt.Fprintf(o.Stdout, "%s: restarted\n", component)
 	}
 	if slices.ContainsFunc(r.Certificates, func(s certs.Status) bool { return s.Name == "admin.conf" }) {
-		fmt.Fprintf(o.Stdout, "\nCopies of %s still have the old certificate: copy it again, for example to ~/.kube/config.\n", server.AdminKubeconfig)
+		fmt.Fprintf(o.Stdout, "\nCopies of %s still have the old certificate: copy it again, for example to ~/.kube/config.\n",
+			server.AdminKubeconfig)
 	}
 	return nil
 }
@@ -178,7 +179,8 @@ func printUpload(o *options, output outputFormat, key string) error {
 	if output == "json" {
 		return json.NewEncoder(o.Stdout).Encode(map[string]string{"certificateKey": key})
 	}
-	_, err := fmt.Fprintf(o.Stdout, "What control planes share is in the cluster for two hours, encrypted with this key.\nIt is shown only now:\n  %s\n\n"+
+	_, err := fmt.Fprintf(o.Stdout, "What control planes share is in the cluster for two hours, encrypted with this key.\n"+
+		"It is shown only now:\n  %s\n\n"+
 		"Print the command that makes another server a control plane with:\n  slipway token create --certificate-key %[1]s\n", key)
 	return err
 }
