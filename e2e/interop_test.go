@@ -67,7 +67,9 @@ func TestInterop(t *testing.T) {
 	before.compare(t, takeInventory(t))
 }
 
-func kubeadm(command string) string { return strings.Replace(command, "slipway join", "kubeadm join", 1) }
+func kubeadm(command string) string {
+	return strings.Replace(command, "slipway join", "kubeadm join", 1)
+}
 
 func checkKubeadmJoins(t *testing.T, g group) {
 	join := checkInit(t, g)

@@ -204,11 +204,13 @@ func checkJoin(t *testing.T, g group, join joinCommands) {
 	}
 }
 
+// etcdctl asks a control plane's own member of etcd.
+const etcdctl = "etcdctl --endpoints https://127.0.0.1:2379 --cacert /etc/kubernetes/pki/etcd/ca.crt " +
+	"--cert /etc/kubernetes/pki/etcd/healthcheck-client.crt --key /etc/kubernetes/pki/etcd/healthcheck-client.key "
+
 // checkEtcd wants so many members, all of them with a vote and healthy.
 func checkEtcd(t *testing.T, g group, want int) {
 	t.Helper()
-	const etcdctl = "etcdctl --endpoints https://127.0.0.1:2379 --cacert /etc/kubernetes/pki/etcd/ca.crt " +
-		"--cert /etc/kubernetes/pki/etcd/healthcheck-client.crt --key /etc/kubernetes/pki/etcd/healthcheck-client.key "
 	out := g.must(t, 1, etcdctl+"member list")
 	if strings.Count(out, ", started, ") != want || strings.Count(out, ", false") != want {
 		t.Errorf("members, of which there should be %d:\n%s", want, out)

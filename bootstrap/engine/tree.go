@@ -96,12 +96,12 @@ func (e Entry) restoreTree() error {
 // unmountBelow detaches all that is mounted below a directory, the latest first. A mount point that the kernel still
 // uses goes from its place at once and for good with its last user.
 func unmountBelow(dir string) error {
-	real, err := filepath.EvalSymlinks(dir)
+	resolved, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		return nil //nolint:nilerr // what is not there has no mounts
 	}
 	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
-		return !strings.HasPrefix(m.Mountpoint, real+"/"), false
+		return !strings.HasPrefix(m.Mountpoint, resolved+"/"), false
 	})
 	if err != nil {
 		return fmt.Errorf("list mounts: %w", err)

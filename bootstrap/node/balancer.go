@@ -27,7 +27,8 @@ StartLimitIntervalSec=0
 
 [Service]
 Type=notify
-ExecStart=` + bootstrap.Program + ` node balance --listen %s --servers ` + BalancerServers + ` --kubeconfig ` + kubeletKubeconfig + ` --ca ` + caFile + `%s
+ExecStart=` + bootstrap.Program + ` node balance --listen %s --servers ` + BalancerServers +
+	` --kubeconfig ` + kubeletKubeconfig + ` --ca ` + caFile + `%s
 Restart=always
 RestartSec=1
 OOMScoreAdjust=-998

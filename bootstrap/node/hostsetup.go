@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
@@ -18,7 +19,8 @@ import (
 // log is not among them: it outlives the node.
 func filledByOthers() []string {
 	return []string{
-		"/opt/containerd", "/run/calico", "/run/containerd", "/run/nri", "/run/nodeagent", "/usr/libexec/kubernetes", "/var/lib/calico", "/var/lib/cni", "/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet",
+		"/opt/containerd", "/run/calico", "/run/containerd", "/run/nri", "/run/nodeagent", "/usr/libexec/kubernetes",
+		"/var/lib/calico", "/var/lib/cni", "/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet",
 		"/var/log/calico", "/var/log/containers", "/var/log/pods", "/var/lib/kube-proxy",
 	}
 }
@@ -67,32 +69,17 @@ const notedMounts = "private-mounts"
 // sharedMounts lets pods' mounts be seen by the host (Calico's, and those of storage drivers). systemd does it on
 // real hosts, and leaves it alone in containers.
 func (n *builder) sharedMounts(name string) engine.Step {
-	private := func() (out []string, err error) {
-		mounts, err := mountinfo.GetMounts(nil)
-		if err != nil {
-			return nil, fmt.Errorf("list mounts: %w", err)
-		}
-		for _, m := range mounts {
-			if !strings.Contains(m.Optional, "shared:") {
-				out = append(out, m.Mountpoint)
-			}
-		}
-		return out, nil
-	}
 	return engine.Step{
 		Name: name,
 		Check: func(context.Context) ([]string, error) {
-			root, err := mountinfo.GetMounts(mountinfo.SingleEntryFilter("/"))
-			if err != nil {
-				return nil, fmt.Errorf("look at the mount of /: %w", err)
-			}
-			if len(root) > 0 && strings.Contains(root[len(root)-1].Optional, "shared:") {
-				return nil, nil
+			private, err := privateMounts()
+			if err != nil || !slices.Contains(private, "/") {
+				return nil, err
 			}
 			return []string{"share the mounts below /"}, nil
 		},
 		Do: func(context.Context, func(string)) error {
-			before, err := private()
+			before, err := privateMounts()
 			if err != nil {
 				return err
 			}
@@ -105,20 +92,37 @@ func (n *builder) sharedMounts(name string) engine.Step {
 			return nil
 		},
 		Undo: func(context.Context) error {
-			before, ok := n.host.Noted(notedMounts)
-			if !ok {
-				return nil
+			if before, ok := n.host.Noted(notedMounts); ok {
+				return unshareMounts(strings.Split(before, "\n"))
 			}
-			var errs []error
-			for m := range strings.SplitSeq(before, "\n") {
-				err := unix.Mount("", m, "", unix.MS_PRIVATE, "")
-				if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) { // it is no mount any more
-					errs = append(errs, fmt.Errorf("make mount %q private again: %w", m, err))
-				}
-			}
-			return errors.Join(errs...)
+			return nil
 		},
 	}
+}
+
+// privateMounts are those whose mounts below nobody else sees.
+func privateMounts() (out []string, err error) {
+	mounts, err := mountinfo.GetMounts(nil)
+	if err != nil {
+		return nil, fmt.Errorf("list mounts: %w", err)
+	}
+	for _, m := range mounts {
+		if !strings.Contains(m.Optional, "shared:") {
+			out = append(out, m.Mountpoint)
+		}
+	}
+	return out, nil
+}
+
+func unshareMounts(mounts []string) error {
+	var errs []error
+	for _, m := range mounts {
+		err := unix.Mount("", m, "", unix.MS_PRIVATE, "")
+		if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) { // it is no mount any more
+			errs = append(errs, fmt.Errorf("make mount %q private again: %w", m, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // kernel sets what forwarding for pods needs, now and for the next boot. Kernel modules load by themselves when
@@ -172,10 +176,11 @@ func (n *builder) sysctls() []engine.Sysctl {
 
 // changedByOthers are the settings that the kubelet and kube-proxy change:
 // https://github.com/kubernetes/component-helpers/blob/master/node/util/sysctl/sysctl.go and
-// https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/#kubeproxy-config-k8s-io-v1alpha1-KubeProxyConntrackConfiguration
+// https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/ (KubeProxyConntrackConfiguration)
 func changedByOthers() []string {
 	return []string{
-		"vm.overcommit_memory", "vm.panic_on_oom", "kernel.panic", "kernel.panic_on_oops", "kernel.keys.root_maxkeys", "kernel.keys.root_maxbytes",
+		"vm.overcommit_memory", "vm.panic_on_oom", "kernel.panic", "kernel.panic_on_oops",
+		"kernel.keys.root_maxkeys", "kernel.keys.root_maxbytes",
 		"net.netfilter.nf_conntrack_max", "net.netfilter.nf_conntrack_tcp_timeout_established",
 		"net.netfilter.nf_conntrack_tcp_timeout_close_wait", "net.ipv4.conf.all.route_localnet", "net.ipv6.conf.all.forwarding",
 	}

@@ -22,8 +22,9 @@ const (
 	kubeletConfig     = "/var/lib/kubelet/config.yaml"
 	kubeletFlags      = "/var/lib/kubelet/kubeadm-flags.env"
 	kubeletInstance   = "/var/lib/kubelet/instance-config.yaml" // read by kubeadm only
-	KubeletUnit       = "/etc/systemd/system/kubelet.service"
-	kubeletProgram    = "/usr/local/bin/kubelet"
+	// KubeletUnit is the file of the kubelet's unit: a host without it is no node.
+	KubeletUnit    = "/etc/systemd/system/kubelet.service"
+	kubeletProgram = "/usr/local/bin/kubelet"
 )
 
 const kubeletUnitText = `[Unit]

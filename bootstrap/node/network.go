@@ -59,7 +59,8 @@ func (n *builder) podNetwork(name string, needs ...string) engine.Step {
 			if !ok {
 				return nil // it was never begun
 			}
-			return errors.Join(removeLinks(), removeRoutes(), removeTables(strings.Split(noted, "\n")), removeSets(), removeNamespaces(), n.unmountBPF())
+			return errors.Join(removeLinks(), removeRoutes(), removeTables(strings.Split(noted, "\n")), removeSets(),
+				removeNamespaces(), n.unmountBPF())
 		},
 	}
 }
@@ -107,7 +108,8 @@ func removeLinks() error {
 	var errs []error
 	for _, l := range links {
 		name := l.Attrs().Name
-		if name != "vxlan.calico" && !(l.Type() == "veth" && strings.HasPrefix(name, "cali")) {
+		pods := l.Type() == "veth" && strings.HasPrefix(name, "cali")
+		if name != "vxlan.calico" && !pods {
 			continue
 		}
 		if err := netlink.LinkDel(l); err != nil && !errors.As(err, &netlink.LinkNotFoundError{}) && !errors.Is(err, unix.ENODEV) {

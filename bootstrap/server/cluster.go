@@ -93,7 +93,8 @@ func checkVersion(b *images.Bundle, c bootstrap.Cluster, controlPlane bool) erro
 	if err != nil {
 		return fmt.Errorf("%s: read its version: %w", op, err)
 	}
-	use := fmt.Sprintf("use a bundle of %s: `slipway images build --kubernetes-version %d.%d`", c.KubernetesVersion, theirs.Major(), theirs.Minor())
+	use := fmt.Sprintf("use a bundle of %s: `slipway images build --kubernetes-version %d.%d`",
+		c.KubernetesVersion, theirs.Major(), theirs.Minor())
 	switch {
 	case controlPlane && !ours.EqualTo(theirs):
 		return bad(fmt.Sprintf("the cluster is of %s, and all control planes are of one version", c.KubernetesVersion), use)
@@ -116,7 +117,8 @@ func checkName(ctx context.Context, c kubernetes.Interface, name string) error {
 	}
 	for _, cond := range o.Status.Conditions {
 		if cond.Type == corev1.NodeReady && cond.Status == corev1.ConditionTrue {
-			return fault.New("node-name-taken", fmt.Sprintf("join as node %q", name), errors.New("the cluster has a node of that name, and it is ready"),
+			return fault.New("node-name-taken", fmt.Sprintf("join as node %q", name),
+				errors.New("the cluster has a node of that name, and it is ready"),
 				"use another --node-name, or reset that server first")
 		}
 	}

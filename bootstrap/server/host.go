@@ -43,7 +43,8 @@ func hostAddress() (netip.Addr, error) {
 	}
 	switch len(found) {
 	case 0:
-		return netip.Addr{}, fault.New("address-unknown", "find the address of this host", errors.New("it has none that others could reach"), advice)
+		return netip.Addr{}, fault.New("address-unknown", "find the address of this host",
+			errors.New("it has none that others could reach"), advice)
 	case 1:
 		return found[0], nil
 	}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"slipway.dev/slipway/bootstrap"
@@ -95,7 +96,7 @@ func endpointOf(text string, own netip.Addr) (string, error) {
 	if err != nil {
 		host, port = text, fmt.Sprint(bootstrap.APIPort)
 	}
-	if n, err := net.LookupPort("tcp", port); err != nil || n == 0 {
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return "", fmt.Errorf("%q is not a port", port)
 	}
 	if _, err := netip.ParseAddr(host); err != nil && !validHost(host) {
@@ -115,29 +116,14 @@ func Init(ctx context.Context, o InitOptions, report engine.Report) (*Cluster, e
 		return nil, err
 	}
 	defer release(held)
-	s, err := load()
+	s, err := o.state(ctx)
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case s == nil:
-		if s, err = o.begin(ctx); err != nil {
-			return nil, err
-		}
-		if err := s.save(); err != nil {
-			return nil, err
-		}
-	case !s.Spec.Node.Init:
-		return nil, alreadyNode(s.Spec)
-	case s.Done:
-		return &Cluster{
-			Name: s.Spec.Cluster.Name, Endpoint: s.Spec.Cluster.Endpoint, KubernetesVersion: s.Spec.Cluster.KubernetesVersion,
-			NodeName: s.Spec.Node.Name, Already: true,
-		}, nil
-	default:
-		if err := o.same(s.Spec); err != nil {
-			return nil, err
-		}
+	if s.Done {
+		c := described(s.Spec)
+		c.Already = true
+		return c, nil
 	}
 	c, err := invitation(s.Spec)
 	if err != nil {
@@ -145,10 +131,33 @@ func Init(ctx context.Context, o InitOptions, report engine.Report) (*Cluster, e
 	}
 	ctx, cancel := o.within(ctx, "bring up the control plane")
 	defer cancel()
-	if err := s.run(ctx, report); err != nil {
+	return c, s.run(ctx, report)
+}
+
+// state is what an earlier run kept, or what a new one begins with.
+func (o InitOptions) state(ctx context.Context) (*state, error) {
+	s, err := load()
+	switch {
+	case err != nil:
 		return nil, err
+	case s == nil:
+		if s, err = o.begin(ctx); err != nil {
+			return nil, err
+		}
+		return s, s.save()
+	case !s.Spec.Node.Init:
+		return nil, alreadyNode(s.Spec)
+	case s.Done:
+		return s, nil
 	}
-	return c, nil
+	return s, o.same(s.Spec)
+}
+
+// described is what there is to say of a node.
+func described(s *bootstrap.NodeSpec) *Cluster {
+	return &Cluster{
+		Name: s.Cluster.Name, Endpoint: s.Cluster.Endpoint, KubernetesVersion: s.Cluster.KubernetesVersion, NodeName: s.Node.Name,
+	}
 }
 
 // PlanInit lists what Init would change. It writes nothing.
@@ -268,9 +277,7 @@ func newInvite(o InitOptions) (*bootstrap.Invite, error) {
 
 // invitation gives the commands to join with, which are known before the cluster is.
 func invitation(s *bootstrap.NodeSpec) (*Cluster, error) {
-	c := &Cluster{
-		Name: s.Cluster.Name, Endpoint: s.Cluster.Endpoint, KubernetesVersion: s.Cluster.KubernetesVersion, NodeName: s.Node.Name,
-	}
+	c := described(s)
 	t, err := discovery.ParseToken(s.Invite.Token)
 	if err != nil {
 		return nil, err

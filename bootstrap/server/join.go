@@ -114,10 +114,8 @@ func Join(ctx context.Context, o JoinOptions, report engine.Report) (*Cluster, e
 	case s.Spec.Node.Init, s.Spec.Node.ControlPlane != o.ControlPlane, o.NodeName != "" && o.NodeName != s.Spec.Node.Name:
 		return nil, alreadyNode(s.Spec)
 	}
-	c := &Cluster{
-		Name: s.Spec.Cluster.Name, Endpoint: s.Spec.Cluster.Endpoint, KubernetesVersion: s.Spec.Cluster.KubernetesVersion,
-		NodeName: s.Spec.Node.Name, Already: s.Done,
-	}
+	c := described(s.Spec)
+	c.Already = s.Done
 	if s.Done {
 		return c, nil
 	}
@@ -192,7 +190,8 @@ func (j *joining) begin(ctx context.Context, n bootstrap.Node, progress func(str
 		return nil, fmt.Errorf("read the API's address: %w", err)
 	}
 	c.Endpoint = net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "443"))
-	if err := errors.Join(checkVersion(b, c, j.ControlPlane), checkName(ctx, client, n.Name), j.preflight(ctx, n, c, found.ClockSkew)); err != nil {
+	err = errors.Join(checkVersion(b, c, j.ControlPlane), checkName(ctx, client, n.Name), j.preflight(ctx, n, c, found.ClockSkew))
+	if err != nil {
 		return nil, err
 	}
 	s := &state{Skip: j.Skip}
@@ -281,7 +280,8 @@ func requestClient(ctx context.Context, client kubernetes.Interface, name string
 		return nil, nil, fmt.Errorf("%s: %w", op, err)
 	}
 	usages := []certificatesv1.KeyUsage{certificatesv1.UsageDigitalSignature, certificatesv1.UsageClientAuth}
-	id, uid, err := csr.RequestCertificateWithContext(ctx, client, request, "", certificatesv1.KubeAPIServerClientKubeletSignerName, nil, usages, key)
+	id, uid, err := csr.RequestCertificateWithContext(
+		ctx, client, request, "", certificatesv1.KubeAPIServerClientKubeletSignerName, nil, usages, key)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", op, err)
 	}
@@ -290,7 +290,8 @@ func requestClient(ctx context.Context, client kubernetes.Interface, name string
 	cert, err = csr.WaitForCertificate(ctx, client, id, uid)
 	if err != nil {
 		return nil, nil, fault.New("certificate-not-signed", op, err,
-			fmt.Sprintf("look at `kubectl describe csr %s`; a controller manager must run, and tokens of group %s be approved", id, invite.NodeGroup))
+			fmt.Sprintf("look at `kubectl describe csr %s`; a controller manager must run, and tokens of group %s be approved",
+				id, invite.NodeGroup))
 	}
 	return cert, keyPEM, nil
 }

@@ -39,20 +39,9 @@ func Reset(ctx context.Context, o ResetOptions, report engine.Report) error {
 		return err
 	}
 	defer release(held)
-	s, err := load()
+	spec, err := toReset()
 	if err != nil {
 		return err
-	}
-	changed, err := node.HasJournal()
-	if err != nil {
-		return err
-	}
-	if s == nil && !changed {
-		return fault.New("not-a-node", "reset this host", errors.New("slipway has changed nothing on it"), "there is nothing to do")
-	}
-	var spec *bootstrap.NodeSpec
-	if s != nil {
-		spec = s.Spec
 	}
 	if err := o.leave(ctx, spec, report); err != nil {
 		return err
@@ -64,6 +53,22 @@ func Reset(ctx context.Context, o ResetOptions, report engine.Report) error {
 		return fmt.Errorf("forget what this host was: %w", err)
 	}
 	return nil
+}
+
+// toReset gives what this host is, or nil where that is not known and yet something was changed.
+func toReset() (*bootstrap.NodeSpec, error) {
+	s, err := load()
+	if err != nil {
+		return nil, err
+	}
+	if s != nil {
+		return s.Spec, nil
+	}
+	changed, err := node.HasJournal()
+	if err == nil && !changed {
+		err = fault.New("not-a-node", "reset this host", errors.New("slipway has changed nothing on it"), "there is nothing to do")
+	}
+	return nil, err
 }
 
 func (o ResetOptions) leave(ctx context.Context, spec *bootstrap.NodeSpec, report engine.Report) error {
