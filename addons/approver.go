@@ -26,6 +26,7 @@ func approver(cfg Config, _ Manifests) (Addon, error) {
 		if err := setImage(pod, "approver", image); err != nil {
 			return err
 		}
+		pod.Containers[0].Command = append(pod.Containers[0].Command, "--endpoint="+cfg.DirectHost)
 		return setAPIServer(cfg, pod, "approver")
 	}, onlyBalanced)
 	return Addon{Objects: set, Waits: []Wait{{Kind: KindDaemonSet, Name: name, Min: 1}}}, err

@@ -63,7 +63,8 @@ func newInit(o *options) *cobra.Command {
 		Long: "Makes the server that it runs on the first control plane of a new cluster: certificates, container runtime, control\n" +
 			"plane, kubelet, network and DNS, all from the bundle; nothing is downloaded. It prints the commands that other servers\n" +
 			"join with. Interrupted at any point, the same command goes on where it stopped; `slipway reset` takes everything back.",
-		Example: "  slipway init --bundle /media/bundle\n  slipway init --control-plane-endpoint api.example.com:6443 --upload-certs\n  slipway init --dry-run",
+		Example: "  slipway init --bundle /media/bundle --dry-run\n" +
+			"  slipway init --bundle /media/bundle --control-plane-endpoint api.example.com:6443 --upload-certs",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var errs [3]error
@@ -108,8 +109,8 @@ func printInit(o *options, output outputFormat, c *server.Cluster) error {
 		return json.NewEncoder(o.Stdout).Encode(c)
 	}
 	if c.Already {
-		_, err := fmt.Fprintf(o.Stdout, "this server is the first control plane of cluster %q already (node %q, Kubernetes %s): nothing was changed\n",
-			c.Name, c.NodeName, c.KubernetesVersion)
+		_, err := fmt.Fprintf(o.Stdout,
+			"this server is the first control plane of cluster %q already (node %q, Kubernetes %s): nothing was changed\n", c.Name, c.NodeName, c.KubernetesVersion)
 		return err
 	}
 	fmt.Fprintf(o.Stdout, "cluster %q is up: Kubernetes %s, API https://%s\n\n", c.Name, c.KubernetesVersion, c.Endpoint)

@@ -81,7 +81,8 @@ func newNodeBalance(o *options) *cobra.Command {
 
 // newNodeApprove runs on control planes, in a pod.
 func newNodeApprove(o *options) *cobra.Command {
-	return &cobra.Command{
+	var endpoint string
+	c := &cobra.Command{
 		Use: "approve", Short: "Approve the serving certificates of kubelets", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := rest.InClusterConfig()
@@ -92,9 +93,12 @@ func newNodeApprove(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return approver.Run(c.Context(), client, func(e approver.Event) { fmt.Fprintf(o.Stdout, "%+v\n", e) })
+			report := func(e approver.Event) { fmt.Fprintf(o.Stdout, "%s %s of node %q: %s\n", e.Kind, e.Request, e.Node, e.Reason) }
+			return approver.Run(c.Context(), client, endpoint, report)
 		},
 	}
+	c.Flags().StringVar(&endpoint, "endpoint", "", "host that the API is reached by from outside")
+	return c
 }
 
 // certificatePaths are the files and directories with certificates that this host has.

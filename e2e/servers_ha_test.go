@@ -37,8 +37,8 @@ type haServers struct {
 	acknowledged []string // ConfigMaps, under all faults up to now
 }
 
-// TestServersHA: control planes fail in turn, each time the one that hurts most, while programs on the worker write and
-// read through its load balancer. What was acknowledged is there afterwards.
+// TestServersHA: control planes fail in turn while programs on the worker, one connected to each of them, write and read
+// through its load balancer. What was acknowledged is there afterwards.
 func TestServersHA(t *testing.T) {
 	need(t)
 	before := takeInventory(t)

@@ -37,7 +37,7 @@ func FuzzJudge(f *testing.F) {
 		for _, kind := range []corev1.NodeAddressType{"Hostname", "InternalDNS", "InternalIP", "ExternalIP"} {
 			mine.Status.Addresses = append(mine.Status.Addresses, corev1.NodeAddress{Type: kind, Address: claim})
 		}
-		verdict, why := approver.Judge(csr("csr-1", "worker-1", raw), []*corev1.Node{controlPlaneNode(), mine}, apiService())
+		verdict, why := approver.Judge(csr("csr-1", "worker-1", raw), []*corev1.Node{controlPlaneNode(), mine}, apiService(), "api.example.com")
 		if why == "" || len(why) > 1024 {
 			t.Errorf("the reason for %s has %d bytes", verdict, len(why))
 		}

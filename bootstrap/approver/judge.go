@@ -27,9 +27,12 @@ const (
 	nodesGroup = "system:nodes"
 )
 
-// Judge decides about one request, given all Nodes and the Service of the API servers, which is nil if it is not known.
+// Judge decides about one request, given all Nodes, the Service of the API servers, which is nil if it is not known, and the
+// host that the API is reached by from outside, which may be empty and is for control planes only.
 // The text says why, for the administrator. Who asks is what the API server wrote into the request, not what is asked for.
-func Judge(csr *certificatesv1.CertificateSigningRequest, nodes []*corev1.Node, api *corev1.Service) (Verdict, string) {
+func Judge(
+	csr *certificatesv1.CertificateSigningRequest, nodes []*corev1.Node, api *corev1.Service, endpoint string,
+) (Verdict, string) {
 	if csr.Spec.SignerName != certificatesv1.KubeletServingSignerName || settled(csr) {
 		return Ignore, ""
 	}
@@ -48,7 +51,20 @@ func Judge(csr *certificatesv1.CertificateSigningRequest, nodes []*corev1.Node, 
 	if i := slices.IndexFunc(nodes, func(n *corev1.Node) bool { return n.Name == name }); i >= 0 {
 		node = nodes[i]
 	}
-	return judgeHosts(hosts, name, node, ownersBut(name, nodes, api))
+	owners := ownersBut(name, nodes, api)
+	if endpoint != "" && !isControlPlane(node) {
+		owners[canonical(endpoint)] = "the control planes: the API is reached by it"
+	}
+	return judgeHosts(hosts, name, node, owners)
+}
+
+// isControlPlane goes by a label that a kubelet may not give itself: the admission plugin NodeRestriction sees to that.
+func isControlPlane(n *corev1.Node) bool {
+	if n == nil {
+		return false
+	}
+	_, ok := n.Labels["node-role.kubernetes.io/control-plane"]
+	return ok
 }
 
 // judgeHosts looks for what is wrong forever before what is missing for now: a request that has both is denied.

@@ -44,7 +44,7 @@ func TestJudge(t *testing.T) {
 			if tt.as != nil {
 				tt.as(request)
 			}
-			verdict, why := approver.Judge(request, c.nodes, c.api)
+			verdict, why := approver.Judge(request, c.nodes, c.api, "")
 			if verdict != tt.verdict || !strings.Contains(why, tt.why) || (why == "") != (verdict == approver.Ignore) {
 				t.Errorf("got %s, %q; want %s, %q", verdict, why, tt.verdict, tt.why)
 			}
@@ -232,4 +232,26 @@ func unready() map[string]judgement {
 
 func usages(u ...certificatesv1.KeyUsage) func(*certificatesv1.CertificateSigningRequest) {
 	return func(r *certificatesv1.CertificateSigningRequest) { r.Spec.Usages = u }
+}
+
+// TestEndpoint: the host that the API is reached by is for control planes only, even if a worker says that it has it.
+func TestEndpoint(t *testing.T) {
+	a := worker1()
+	request := a.request(t, newKey(t))
+	mine := worker1Node()
+	address := mine.Status.Addresses[0].Address
+	for _, tt := range []struct {
+		endpoint string
+		labels   map[string]string
+		want     approver.Verdict
+	}{
+		{"api.example.com", nil, approver.Approve},
+		{address, nil, approver.Deny},
+		{address, map[string]string{"node-role.kubernetes.io/control-plane": ""}, approver.Approve},
+	} {
+		mine.Labels = tt.labels
+		if got, why := approver.Judge(request, []*corev1.Node{mine}, apiService(), tt.endpoint); got != tt.want {
+			t.Errorf("endpoint %q, labels %v: %s (%s), want %s", tt.endpoint, tt.labels, got, why, tt.want)
+		}
+	}
 }

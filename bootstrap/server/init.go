@@ -19,7 +19,6 @@ import (
 	"slipway.dev/slipway/bootstrap/node"
 	"slipway.dev/slipway/bootstrap/preflight"
 	"slipway.dev/slipway/certs"
-	"slipway.dev/slipway/images"
 	"slipway.dev/slipway/internal/fault"
 )
 
@@ -28,9 +27,12 @@ type Host struct {
 	NodeName string     // empty: the host's name
 	Address  netip.Addr // zero: that of the default route
 	Bundle   string     // directory
-	Ignore   []string   // checks whose problems are only reported
-	Skip     []string   // steps that the administrator does himself
-	Wait     time.Duration
+	// KubernetesVersion is the version or minor that the bundle must be of; empty: any.
+	KubernetesVersion string
+
+	Ignore []string // checks whose problems are only reported
+	Skip   []string // steps that the administrator does himself
+	Wait   time.Duration
 	// Warn is told what a node can live with; it may be nil.
 	Warn func(preflight.Finding)
 }
@@ -214,7 +216,7 @@ func (o InitOptions) begin(ctx context.Context) (*state, error) {
 		return nil, err
 	}
 	n.Init, n.ControlPlane = true, true
-	b, err := images.Open(o.Bundle)
+	b, err := o.open()
 	if err != nil {
 		return nil, err
 	}
@@ -323,6 +325,9 @@ func (o InitOptions) same(s *bootstrap.NodeSpec) error {
 	differs("CNI none", c.NoCNI, o.CNI == "none")
 	differs("workloads", !c.Dedicated, o.Workloads)
 	differs("bundle", s.Bundle, bundle)
+	if !o.wants(c.KubernetesVersion) {
+		differs("Kubernetes version", c.KubernetesVersion, o.KubernetesVersion)
+	}
 	if o.NodeName != "" {
 		differs("node name", s.Node.Name, o.NodeName)
 	}

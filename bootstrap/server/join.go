@@ -24,7 +24,6 @@ import (
 	"slipway.dev/slipway/bootstrap/invite"
 	"slipway.dev/slipway/bootstrap/node"
 	"slipway.dev/slipway/certs"
-	"slipway.dev/slipway/images"
 	"slipway.dev/slipway/internal/fault"
 )
 
@@ -169,7 +168,7 @@ func (j *joining) discover(ctx context.Context, report engine.Report) (s *state,
 
 // begin finds the cluster, and makes the specification from what it says. Nothing has been written when it returns.
 func (j *joining) begin(ctx context.Context, n bootstrap.Node, progress func(string)) (*state, error) {
-	b, err := images.Open(j.Bundle)
+	b, err := j.open()
 	if err != nil {
 		return nil, err
 	}

@@ -1,5 +1,6 @@
 // Command writer is a client of the cluster's API in the end-to-end tests: it writes numbered ConfigMaps, reads each one
-// back, and says what was acknowledged and what failed, and when. It does so until its standard input ends.
+// back, and says what was acknowledged and what failed, and when. Its clients begin at different API servers, so that
+// whichever server fails, one of them was connected to it. It goes on until its standard input ends.
 package main
 
 import (
@@ -7,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"sync"
 	"time"
@@ -16,11 +18,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	typed "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 )
 
 const (
-	clients = 3
+	clients = 3   // as many as there are API servers
+	most    = 100 // connections to find them with
 	timeout = 2 * time.Second
 	pause   = 100 * time.Millisecond
 	longest = 20 * time.Minute // even if nobody says stop
@@ -44,34 +48,68 @@ func run(kubeconfig, namespace, prefix string) error {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		stop()
 	}()
+	apis, err := spread(ctx, kubeconfig, namespace)
+	if err != nil {
+		return err
+	}
 	var all sync.WaitGroup
-	defer all.Wait()
 	var out sync.Mutex
-	for i := range clients {
-		api, err := connect(kubeconfig, namespace)
-		if err != nil {
-			stop()
-			return err
-		}
+	for i, api := range apis {
 		c := &client{api: api, name: fmt.Sprintf("%s-%d", prefix, i), out: &out}
 		all.Go(func() { c.run(ctx) })
 	}
+	all.Wait()
 	return nil
 }
 
-// connect gives each client a connection of its own, so that together they reach more than one API server.
-func connect(kubeconfig, namespace string) (typed.ConfigMapInterface, error) {
+// spread gives clients that are connected to different API servers. A load balancer leads new connections to whichever
+// server has the fewest: those that are not taken stay open.
+func spread(ctx context.Context, kubeconfig, namespace string) ([]typed.ConfigMapInterface, error) {
+	var out []typed.ConfigMapInterface
+	taken := map[string]bool{}
+	for range most {
+		api, server, err := connect(ctx, kubeconfig, namespace)
+		if err != nil {
+			return nil, err
+		}
+		if taken[server] {
+			continue
+		}
+		taken[server] = true
+		if out = append(out, api); len(out) == clients {
+			return out, nil
+		}
+	}
+	return nil, fmt.Errorf("of %d connections none led to more than %d API servers", most, len(out))
+}
+
+// connect makes a connection that is shared with nobody, and says by its certificate which server it led to.
+func connect(ctx context.Context, kubeconfig, namespace string) (api typed.ConfigMapInterface, server string, err error) {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	config.QPS = -1
 	config.Dial = (&net.Dialer{}).DialContext // with one of its own, no transport is shared
-	c, err := kubernetes.NewForConfig(config)
+	h, err := rest.HTTPClientFor(config)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return c.CoreV1().ConfigMaps(namespace), nil
+	c, err := kubernetes.NewForConfigAndClient(config, h)
+	if err != nil {
+		return nil, "", err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, config.Host+"/version", http.NoBody)
+	if err != nil {
+		return nil, "", err
+	}
+	resp, err := h.Do(req)
+	if err != nil {
+		return nil, "", err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return c.CoreV1().ConfigMaps(namespace), resp.TLS.PeerCertificates[0].SerialNumber.String(), err
 }
 
 type client struct {
