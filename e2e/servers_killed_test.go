@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestServersKilled ends init and join with SIGKILL at the start of every step in turn, and a few times the whole machine;
@@ -106,6 +107,12 @@ func (g group) killAtNew(t *testing.T, i int, command string, killed map[string]
 	case at == "" && err != nil:
 		t.Fatalf("it failed after it was killed at %v: %v", killed, err)
 	case powerLoss(at):
+		eventually(t, "the machine has stopped", time.Minute, func() error {
+			if out := slipway(t, "list").stdout; !strings.Contains(out, "partly running") {
+				return fmt.Errorf("it says %q", out)
+			}
+			return nil
+		})
 		g.startAgain(t)
 	}
 	return at

@@ -47,10 +47,12 @@ func TestServers(t *testing.T) {
 	}{
 		{"dry run", func(t *testing.T) { checkDryRun(t, g, hosts[1]) }, false},
 		{"bad calls", func(t *testing.T) { checkBadCalls(t, g, hosts[1]) }, false},
+		{"disk full", func(t *testing.T) { checkDiskFull(t, g) }, true},
 		{"init", func(t *testing.T) { join = checkInit(t, g) }, true},
 		{"init again", func(t *testing.T) { checkInitAgain(t, g) }, false},
 		{"refused", func(t *testing.T) { checkRefused(t, g, join, hosts[4]) }, false},
 		{"join at the same moment", func(t *testing.T) { checkJoin(t, g, join) }, true},
+		{"commands", func(t *testing.T) { checkServerCommands(t, g) }, false},
 		{"name taken", func(t *testing.T) { checkNodeName(t, g, join) }, false},
 		{"secrets", func(t *testing.T) { checkServerSecrets(t, g, join) }, false},
 		{"reset a control plane and a worker", func(t *testing.T) { checkResetMembers(t, g, hosts[3], hosts[4]) }, true},
@@ -112,6 +114,17 @@ func checkBadCalls(t *testing.T, g group, host []string) {
 	g.fails(t, 1, initCommand, "preflight-ports", "preflight-leftovers")
 	g.must(t, 1, tidy)
 	g.sameHost(t, 1, host)
+}
+
+// checkDiskFull: the disk fills while images are imported. What was done stays, and init goes on when there is room.
+func checkDiskFull(t *testing.T, g group) {
+	g.must(t, 1, "mount -t tmpfs -o size=64M tmpfs /var/lib/containerd")
+	g.fails(t, 1, initCommand, "preflight-disk")
+	r := g.on(t, 1, initCommand+" --ignore-preflight disk")
+	if r.code != 1 || !strings.Contains(r.stderr, "images") || !strings.Contains(r.stderr, "no space left") {
+		t.Fatalf("with a full disk: %v", r)
+	}
+	g.must(t, 1, "mount -o remount,size=6G /var/lib/containerd")
 }
 
 // joinCommands are what init printed.
@@ -220,6 +233,42 @@ func checkEtcd(t *testing.T, g group, want int) {
 	}
 }
 
+// checkServerCommands runs what an administrator asks a server, on a control plane and on the worker.
+func checkServerCommands(t *testing.T, g group) {
+	for _, i := range []int{1, 4} {
+		if out := g.must(t, i, "slipway status"); !strings.Contains(out, g.machine(i)) {
+			t.Errorf("status: %s", out)
+		}
+		g.must(t, i, "slipway doctor")
+		g.must(t, i, "slipway certs check")
+	}
+	// A kubelet that does not run is found, and named.
+	g.must(t, 4, "systemctl stop kubelet")
+	if r := g.on(t, 4, "slipway doctor"); r.code != 1 || !strings.Contains(r.stdout+r.stderr, "kubelet.service") {
+		t.Errorf("doctor without a kubelet: %v", r)
+	}
+	g.must(t, 4, "systemctl start kubelet")
+	// Everything runs with new certificates, and the old ones are gone.
+	before := g.must(t, 2, "cd /etc/kubernetes && sha256sum pki/*.crt pki/etcd/*.crt *.conf")
+	g.must(t, 2, "slipway certs renew all")
+	after := g.must(t, 2, "cd /etc/kubernetes && sha256sum pki/*.crt pki/etcd/*.crt *.conf")
+	for line := range strings.Lines(before) {
+		name := strings.Fields(line)[1]
+		if authority := strings.HasSuffix(name, "ca.crt"); strings.Contains(after, line) != authority && name != "kubelet.conf" {
+			t.Errorf("%s is the same: %v", name, !authority)
+		}
+	}
+	checkServers(t, g, 4)
+	checkEtcd(t, g, 3)
+	token := strings.TrimSpace(g.must(t, 3, "slipway token create --ttl 10m --description test"))
+	id, _, _ := strings.Cut(token, ".")
+	if out := g.must(t, 1, "slipway token list"); !strings.Contains(out, id) || strings.Contains(out, token) {
+		t.Errorf("token list: %s", out)
+	}
+	g.must(t, 1, "slipway token delete "+id)
+	g.fails(t, 1, "slipway token delete "+id, "token-unknown")
+}
+
 func checkNodeName(t *testing.T, g group, join joinCommands) {
 	g.fails(t, 4, join.worker+" --node-name srv-1", "node-already")
 }
@@ -281,7 +330,7 @@ func checkResetAlone(t *testing.T, g group, hosts [5][]string) {
 	g.must(t, 4, "slipway reset")
 	g.must(t, 3, "slipway reset")
 	g.must(t, 2, "slipway reset")
-	g.must(t, 1, "slipway reset")
+	g.must(t, 1, "slipway reset && umount /var/lib/containerd") // see checkDiskFull
 	for i := 1; i <= 4; i++ {
 		g.sameHost(t, i, hosts[i], auditLog)
 	}

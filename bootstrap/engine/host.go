@@ -25,15 +25,31 @@ type File struct {
 	Link string      `json:"link,omitempty"`
 }
 
-// Differing lists the files that are not there as they should be.
+// Differing lists the files that are not there as they should be, each with what is there now.
 func Differing(files []File) []string {
 	var out []string
 	for _, f := range files {
 		if !f.there() {
-			out = append(out, f.Path)
+			out = append(out, f.change())
 		}
 	}
 	return out
+}
+
+// change says what is there now and what is to be.
+func (f File) change() string {
+	want := fmt.Sprintf("%d bytes, mode %04o", len(f.Data), f.Mode.Perm())
+	if f.Link != "" {
+		want = "a link to " + f.Link
+	}
+	st, err := os.Lstat(f.Path)
+	switch {
+	case err != nil:
+		return fmt.Sprintf("%s: none -> %s", f.Path, want)
+	case !st.Mode().IsRegular():
+		return fmt.Sprintf("%s: %v -> %s", f.Path, st.Mode(), want)
+	}
+	return fmt.Sprintf("%s: %d bytes, mode %04o -> %s", f.Path, st.Size(), st.Mode().Perm(), want)
 }
 
 func (f File) there() bool {

@@ -56,7 +56,7 @@ func TestDifferingMode(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []engine.File{{Path: path, Data: []byte("x"), Mode: 0o600}}
-	if got := engine.Differing(want); !slices.Equal(got, []string{path}) {
+	if got := engine.Differing(want); !slices.Equal(got, []string{path + ": 1 bytes, mode 0644 -> 1 bytes, mode 0600"}) {
 		t.Errorf("a key that all can read counts as right: %q", got)
 	}
 }

@@ -97,6 +97,15 @@ func (n *builder) filesStep(name string, files []engine.File, needs ...string) e
 	}
 }
 
+// each puts the same words before all.
+func each(words string, all []string) []string {
+	var out []string
+	for _, one := range all {
+		out = append(out, words+one)
+	}
+	return out
+}
+
 // always is the Check of a step that is cheaper done than looked at: doing it again changes nothing.
 func always(what string) func(context.Context) ([]string, error) {
 	return func(context.Context) ([]string, error) { return []string{what}, nil }

@@ -131,9 +131,10 @@ func (n *builder) importImages(name string, needs ...string) engine.Step {
 		Name: name, Needs: needs,
 		Check: func(ctx context.Context) ([]string, error) {
 			if _, err := os.Stat(containerdSocket); err != nil {
-				return n.imagesOfNode(), nil //nolint:nilerr // it has none before it runs
+				return each("import image ", n.imagesOfNode()), nil //nolint:nilerr // it has none before it runs
 			}
-			return n.bundle.Missing(ctx, containerdSocket, n.imagesOfNode())
+			missing, err := n.bundle.Missing(ctx, containerdSocket, n.imagesOfNode())
+			return each("import image ", missing), err
 		},
 		Do: func(ctx context.Context, progress func(string)) error {
 			return n.bundle.Import(ctx, containerdSocket, n.imagesOfNode(), progress)

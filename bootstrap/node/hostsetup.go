@@ -208,7 +208,10 @@ func (n *builder) binaries(name string, also []string, needs ...string) engine.S
 	}
 	return engine.Step{
 		Name: name, Needs: needs,
-		Check: func(context.Context) ([]string, error) { return missing() },
+		Check: func(context.Context) ([]string, error) {
+			todo, err := missing()
+			return each("install ", todo), err
+		},
 		Do: func(ctx context.Context, progress func(string)) error {
 			todo, err := missing()
 			if err != nil {

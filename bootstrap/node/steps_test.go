@@ -47,7 +47,7 @@ func TestBinaries(t *testing.T) {
 		t.Fatal(err)
 	}
 	missing, err := n.binaries("binaries", nil).Check(t.Context())
-	if err != nil || slices.Contains(missing, "kubeadm") {
+	if err != nil || slices.Contains(missing, "install kubeadm") {
 		t.Errorf("a node is to get %v: %v", missing, err)
 	}
 }
