@@ -45,7 +45,8 @@ const (
 	readyScript = `export KUBECONFIG=/etc/kubernetes/admin.conf
 		kubectl wait --timeout=LIMIT --for=condition=Ready node --all &&
 		kubectl -n kube-system wait --timeout=LIMIT --for=jsonpath='{.status.numberReady}'=1 daemonset calico-node &&
-		kubectl -n kube-system wait --timeout=LIMIT --for=condition=Available deployment calico-kube-controllers coredns`
+		kubectl -n kube-system wait --timeout=LIMIT --for=condition=Available deployment calico-kube-controllers coredns ||
+		{ kubectl get pods -A -o wide; kubectl get events -A; kubectl describe nodes; exit 1; } >&2`
 	kubeadmInit = "kubeadm init --config /media/share/kubeadm.yaml --upload-certs" + kubeadmFlags +
 		" && kubectl --kubeconfig /etc/kubernetes/admin.conf apply -f /media/share/calico.yaml && "
 	nodeReadyScript = " && kubectl --kubeconfig /etc/kubernetes/kubelet.conf wait --timeout=5m --for=condition=Ready node $(hostname)"
@@ -180,7 +181,7 @@ func (s *servers) benchInit(b *testing.B) {
 		s.must(b, 1, ready("0s")) // it is what it says it is
 		s.must(b, 1, "slipway reset")
 		prepare.add(s.time(b, 1, prepareCommand))
-		theirs.add(s.time(b, 1, kubeadmInit+ready("5m")))
+		theirs.add(s.time(b, 1, kubeadmInit+ready("2m")))
 		s.must(b, 1, kubeadmReset+"; "+prepareCommand)
 		prepared.add(s.time(b, 1, slipwayInit))
 		s.must(b, 1, "slipway reset")

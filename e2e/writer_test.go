@@ -117,6 +117,11 @@ func (w *writing) goesOn(t *testing.T) {
 	const clients, enough = 3, 100
 	before := w.successes()
 	eventually(t, "every client of the API goes on", 2*time.Minute, func() error {
+		select {
+		case <-w.ended:
+			t.Fatal("the writer has ended")
+		default:
+		}
 		now := w.successes()
 		for name, n := range now {
 			if n < before[name]+enough {

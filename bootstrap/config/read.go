@@ -15,8 +15,8 @@ import (
 	"slipway.dev/slipway/internal/fault"
 )
 
-// maxSize is far above what any such file needs.
-const maxSize = 1 << 20
+// maxSize is far above what any such file needs. The parser compares each key with all the others.
+const maxSize = 64 << 10
 
 // othersMay are the modes by which others than the owner come in.
 const othersMay fs.FileMode = 0o077

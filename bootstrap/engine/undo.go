@@ -201,18 +201,22 @@ func runJob(ctx context.Context, start func(context.Context, string, string, cha
 	}
 }
 
-// StopUnit stops and disables a unit and waits until it has ended. One that is not there is fine.
+// StopUnit stops and disables a unit and waits until it has ended. One that is not there is fine, and one that runs although
+// its file has gone, because an earlier try was killed, is stopped.
 func (h *Host) StopUnit(ctx context.Context, name string) error {
 	c, err := dbus.NewSystemdConnectionContext(ctx)
 	if err != nil {
 		return fmt.Errorf("reach systemd: %w", err)
 	}
 	defer c.Close()
+	if err := c.ReloadContext(ctx); err != nil {
+		return fmt.Errorf("reload systemd: %w", err)
+	}
 	p, err := c.GetUnitPropertiesContext(ctx, name)
 	if err != nil {
 		return fmt.Errorf("look at unit %q: %w", name, err)
 	}
-	if p["LoadState"] == "not-found" {
+	if p["LoadState"] == "not-found" && p["ActiveState"] == "inactive" {
 		return nil
 	}
 	if p["UnitFileState"] == "enabled" {

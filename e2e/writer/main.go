@@ -80,7 +80,7 @@ func spread(ctx context.Context, kubeconfig, namespace string) ([]typed.ConfigMa
 			return out, nil
 		}
 	}
-	return nil, fmt.Errorf("of %d connections none led to more than %d API servers", most, len(out))
+	return nil, fmt.Errorf("%d connections led to %d API servers only", most, len(out))
 }
 
 // connect makes a connection that is shared with nobody, and says by its certificate which server it led to.
