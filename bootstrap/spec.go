@@ -47,6 +47,8 @@ type NodeSpec struct {
 	Node    Node    `json:"node"`
 	// Bundle is the directory of the bundle on the host.
 	Bundle string `json:"bundle"`
+	// Servers are the API servers, as host:port, that a node which joins knows to begin with.
+	Servers []string `json:"servers,omitempty"`
 	// Invite is what the node that makes the cluster's objects lets other hosts join with.
 	Invite *Invite `json:"invite,omitempty"`
 	// Files are the node's identity (certificates, kubeconfigs) and, on a control plane, the

@@ -21,6 +21,7 @@ import (
 
 // hostFlags are those that init and join have in common.
 type hostFlags struct {
+	config  string
 	address string
 	bundle  bundleFlags
 	dryRun  bool
@@ -29,10 +30,11 @@ type hostFlags struct {
 
 func (f *hostFlags) add(c *cobra.Command, h *server.Host) {
 	f.bundle.add(c)
+	c.Flags().StringVar(&f.config, "config", "", "file with these settings; flags count before it")
 	c.Flags().StringVar(&h.NodeName, "node-name", "", "name of the node (default: this host's name)")
 	c.Flags().StringVar(&f.address, "advertise-address", "", "address of this host in the cluster (default: that of the default route)")
-	c.Flags().StringSliceVar(&h.Skip, "skip", nil, "steps that you do yourself; --dry-run lists them")
-	c.Flags().StringSliceVar(&h.Ignore, "ignore-preflight", nil, "checks whose problems are only reported, or all")
+	c.Flags().StringSliceVar(&h.Skip, "skip", nil, "steps that you do yourself; \"slipway init --dry-run\" lists them")
+	c.Flags().StringSliceVar(&h.Ignore, "ignore-preflight", nil, "checks whose problems are only reported, or all:\n"+checkNames())
 	c.Flags().DurationVar(&h.Wait, "wait", 5*time.Minute, "how long to wait until everything is ready")
 	c.Flags().BoolVar(&f.dryRun, "dry-run", false, "list what would be changed, and change nothing")
 	outputFlag(c, &f.output)
@@ -50,33 +52,35 @@ func (f *hostFlags) read(o *options, h *server.Host) (err error) {
 		}
 	}
 	dir, berr := f.bundle.path(o)
-	h.Bundle = dir
+	h.Bundle, h.KubernetesVersion = dir, f.bundle.version
 	return errors.Join(err, berr)
 }
 
 func newInit(o *options) *cobra.Command {
 	var i server.InitOptions
-	var flags hostFlags
-	var pods, services string
+	var flags initFlags
 	c := &cobra.Command{
 		Use: "init", Short: "Make this server the first control plane of a new cluster",
 		Long: "Makes the server that it runs on the first control plane of a new cluster: certificates, container runtime, control\n" +
 			"plane, kubelet, network and DNS, all from the bundle; nothing is downloaded. It prints the commands that other servers\n" +
-			"join with. Interrupted at any point, the same command goes on where it stopped; `slipway reset` takes everything back.",
+			"join with. Interrupted at any point, the same command goes on where it stopped; `slipway reset` takes everything back.\n" +
+			"`slipway init --dry-run` lists the steps, which --skip can leave out, and what each would change.",
 		Example: "  slipway init --bundle /media/bundle --dry-run\n" +
-			"  slipway init --bundle /media/bundle --control-plane-endpoint api.example.com:6443 --upload-certs",
+			"  slipway init --bundle /media/bundle --control-plane-endpoint api.example.com:6443 --upload-certs\n" +
+			"  slipway init --config init.yaml" + exampleOf("init.yaml", initExample),
 		Args:    cobra.NoArgs,
+		PreRunE: func(c *cobra.Command, _ []string) error { return flags.readFile(c, &i) },
 		RunE: func(c *cobra.Command, _ []string) error {
 			var errs [3]error
-			i.PodCIDR, errs[0] = parsePrefix("--pod-cidr", pods)
-			i.ServiceCIDR, errs[1] = parsePrefix("--service-cidr", services)
+			i.PodCIDR, errs[0] = parsePrefix("--pod-cidr", flags.pods)
+			i.ServiceCIDR, errs[1] = parsePrefix("--service-cidr", flags.services)
 			errs[2] = flags.read(o, &i.Host)
 			if err := errors.Join(errs[:]...); err != nil {
 				return err
 			}
 			if flags.dryRun {
 				changes, err := server.PlanInit(c.Context(), i)
-				return errors.Join(err, printChanges(o, flags.output, changes))
+				return printChanges(o, flags.output, changes, err)
 			}
 			show, finish := showEvents(o, flags.output)
 			cluster, err := server.Init(c.Context(), i, show)
@@ -91,8 +95,8 @@ func newInit(o *options) *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&i.ClusterName, "cluster-name", "kubernetes", "name of the cluster")
 	f.StringVar(&i.Endpoint, "control-plane-endpoint", "", "HOST[:PORT] by which the API is reached (default: this host's address)")
-	f.StringVar(&pods, "pod-cidr", bootstrap.DefaultPodCIDR, "addresses of pods")
-	f.StringVar(&services, "service-cidr", bootstrap.DefaultServiceCIDR, "addresses of services")
+	f.StringVar(&flags.pods, "pod-cidr", bootstrap.DefaultPodCIDR, "addresses of pods")
+	f.StringVar(&flags.services, "service-cidr", bootstrap.DefaultServiceCIDR, "addresses of services")
 	f.StringVar(&i.DNSDomain, "dns-domain", bootstrap.DefaultDNSDomain, "domain of services")
 	f.StringVar(&i.CNI, "cni", "calico", "network of pods: calico, or none to install one yourself")
 	f.StringSliceVar(&i.ExtraSANs, "apiserver-cert-extra-sans", nil, "further names and addresses of the API")
@@ -110,7 +114,8 @@ func printInit(o *options, output outputFormat, c *server.Cluster) error {
 	}
 	if c.Already {
 		_, err := fmt.Fprintf(o.Stdout,
-			"this server is the first control plane of cluster %q already (node %q, Kubernetes %s): nothing was changed\n", c.Name, c.NodeName, c.KubernetesVersion)
+			"this server is the first control plane of cluster %q already (node %q, Kubernetes %s): nothing was changed\n",
+			c.Name, c.NodeName, c.KubernetesVersion)
 		return err
 	}
 	fmt.Fprintf(o.Stdout, "cluster %q is up: Kubernetes %s, API https://%s\n\n", c.Name, c.KubernetesVersion, c.Endpoint)
@@ -122,18 +127,19 @@ func printInit(o *options, output outputFormat, c *server.Cluster) error {
 	return nil
 }
 
-func printChanges(o *options, output outputFormat, changes []engine.Change) error {
-	if output == "json" {
-		return json.NewEncoder(o.Stdout).Encode(changes)
+// printChanges prints what is known also when some steps could not be asked: then err says which.
+func printChanges(o *options, output outputFormat, changes []engine.Change, err error) error {
+	switch {
+	case output == "json" && err == nil, output == "json" && len(changes) > 0:
+		return errors.Join(json.NewEncoder(o.Stdout).Encode(changes), err)
+	case len(changes) == 0 && err == nil:
+		_, err = fmt.Fprintln(o.Stdout, "nothing would be changed")
+		return err
 	}
-	return writeChanges(o.Stdout, changes)
+	return errors.Join(writeChanges(o.Stdout, changes), err)
 }
 
 func writeChanges(w io.Writer, changes []engine.Change) error {
-	if len(changes) == 0 {
-		_, err := fmt.Fprintln(w, "nothing would be changed")
-		return err
-	}
 	for _, c := range changes {
 		fmt.Fprintf(w, "%s\n", c.Step)
 		for _, what := range c.What {

@@ -93,7 +93,9 @@ func newNodeApprove(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			report := func(e approver.Event) { fmt.Fprintf(o.Stdout, "%s %s of node %q: %s\n", e.Kind, e.Request, e.Node, e.Reason) }
+			report := func(e approver.Event) {
+				fmt.Fprintf(o.Stdout, "%s %s of node %q: %s\n", e.Kind, e.Request, e.Node, e.Reason)
+			}
 			return approver.Run(c.Context(), client, endpoint, report)
 		},
 	}

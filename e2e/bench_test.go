@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -45,12 +46,20 @@ const (
 	readyScript = `export KUBECONFIG=/etc/kubernetes/admin.conf
 		kubectl wait --timeout=LIMIT --for=condition=Ready node --all &&
 		kubectl -n kube-system wait --timeout=LIMIT --for=jsonpath='{.status.numberReady}'=1 daemonset calico-node &&
-		kubectl -n kube-system wait --timeout=LIMIT --for=condition=Available deployment calico-kube-controllers coredns ||
-		{ kubectl get pods -A -o wide; kubectl get events -A; kubectl describe nodes; exit 1; } >&2`
+		kubectl -n kube-system wait --timeout=LIMIT --for=condition=Available deployment calico-kube-controllers coredns`
 	kubeadmInit = "kubeadm init --config /media/share/kubeadm.yaml --upload-certs" + kubeadmFlags +
 		" && kubectl --kubeconfig /etc/kubernetes/admin.conf apply -f /media/share/calico.yaml && "
-	nodeReadyScript = " && kubectl --kubeconfig /etc/kubernetes/kubelet.conf wait --timeout=5m --for=condition=Ready node $(hostname)"
+	// The Node may not be there yet, at which kubectl gives up.
+	nodeReadyScript = ` && export KUBECONFIG=/etc/kubernetes/kubelet.conf &&
+		timeout 300 sh -c 'until kubectl wait --timeout=5m --for=condition=Ready node $(hostname); do sleep 0.1; done'`
 )
+
+// sharedKubelet gives kubeadm's kubelet what slipway's has on these machines, which share a disk with others.
+const sharedKubelet = `failSwapOn: false
+syncFrequency: 10s
+imageGCHighThresholdPercent: 100
+evictionHard: {nodefs.available: "0%", nodefs.inodesFree: "0%", imagefs.available: "0%"}
+resolvConf: /media/share/resolv.conf`
 
 // servers are machines that a benchmark makes nodes of, again and again.
 type servers struct {
@@ -94,7 +103,7 @@ func (s *servers) writeTheirs(b *testing.B, bundle testenv.Bundle) {
 	}
 	address := strings.Fields(string(s.must(b, 1, "hostname -I")))[0]
 	config := strings.NewReplacer("VERSION", tags["kube-apiserver"], "ADDRESS", address, "ETCD", tags["etcd"],
-		"failSwapOn: false", "failSwapOn: false\nresolvConf: /media/share/resolv.conf").Replace(kubeadmConfig)
+		"failSwapOn: false", sharedKubelet).Replace(kubeadmConfig)
 	manifest, err := os.ReadFile(filepath.Join(s.share, "calico/calico-vxlan.yaml"))
 	if err != nil {
 		b.Fatal(err)
@@ -112,63 +121,66 @@ func (s *servers) writeTheirs(b *testing.B, bundle testenv.Bundle) {
 
 func (s *servers) command(b *testing.B, args ...string) []byte {
 	b.Helper()
-	out, err := exec.CommandContext(b.Context(), binary(), args...).Output()
+	out, err := try(b, args...)
 	if err != nil {
-		b.Fatalf("%q: %v\n%s", args, err, stderrOf(err))
+		b.Fatal(err)
 	}
 	return out
 }
 
-func stderrOf(err error) []byte {
+func try(b *testing.B, args ...string) ([]byte, error) {
+	out, err := exec.CommandContext(b.Context(), binary(), args...).Output()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
-		return exit.Stderr
+		return nil, fmt.Errorf("%q: %w\n%s%s", args, err, out, exit.Stderr)
 	}
-	return nil
+	return out, err
+}
+
+func (s *servers) ssh(i int, script string) []string {
+	return []string{"ssh", s.name, s.machine(i), "--", "sh", "-c", script}
 }
 
 // must runs a script on a server and gives what it printed.
 func (s *servers) must(b *testing.B, i int, script string) []byte {
 	b.Helper()
-	return s.command(b, "ssh", s.name, s.machine(i), "--", "sh", "-c", script)
+	return s.command(b, s.ssh(i, script)...)
 }
 
-// time runs a script on a server. With slipway's events in its output it also gives when the steps were.
+// time runs a script on a server.
 func (s *servers) time(b *testing.B, i int, script string) run {
 	b.Helper()
-	begin := time.Now()
-	out := s.must(b, i, script)
-	r := run{seconds: time.Since(begin).Seconds()}
-	for line := range strings.Lines(string(out)) {
-		var e engine.Event
-		if json.Unmarshal([]byte(line), &e) == nil && (e.State == engine.Done || e.State == engine.Unchanged) {
-			r.steps = append(r.steps, e)
-		}
-	}
-	return r
+	return s.all(b, map[int]string{i: script})
 }
 
-// all runs a script on several servers at the same moment, and gives the time until the last one is done.
+// all runs scripts on several servers at the same moment, and gives what the last one to end took.
 func (s *servers) all(b *testing.B, scripts map[int]string) run {
 	b.Helper()
 	var g sync.WaitGroup
-	failed := make([]error, s.count+1)
+	runs, errs := make([]run, s.count+1), make([]error, s.count+1)
 	begin := time.Now()
 	for i, script := range scripts {
 		g.Go(func() {
-			if out, err := exec.CommandContext(b.Context(), binary(), "ssh", s.name, s.machine(i), "--", "sh", "-c", script).Output(); err != nil {
-				failed[i] = fmt.Errorf("on %s: %w\n%s%s", s.machine(i), err, out, stderrOf(err))
-			}
+			out, err := try(b, s.ssh(i, script)...)
+			runs[i], errs[i] = run{seconds: time.Since(begin).Seconds(), steps: stepsIn(out)}, err
 		})
 	}
 	g.Wait()
-	r := run{seconds: time.Since(begin).Seconds()}
-	for _, err := range failed {
-		if err != nil {
-			b.Fatal(err)
+	if err := errors.Join(errs...); err != nil {
+		b.Fatal(err)
+	}
+	return slices.MaxFunc(runs, bySeconds)
+}
+
+// stepsIn finds slipway's events in what a script printed, one for each step that has ended.
+func stepsIn(out []byte) (ended []engine.Event) {
+	for line := range bytes.Lines(out) {
+		var e engine.Event
+		if json.Unmarshal(line, &e) == nil && (e.State == engine.Done || e.State == engine.Unchanged) {
+			ended = append(ended, e)
 		}
 	}
-	return r
+	return ended
 }
 
 // benchInit begins a cluster on the first server.
@@ -252,6 +264,7 @@ func (s *servers) benchTogether(b *testing.B) {
 	s.report.row(b, "2 control planes and 3 workers at once, from bare, against one control plane", "bare", 1.6, fiveBare, aloneBare)
 	s.report.row(b, "the same, prepared", "prepared", 1.6, five, alone)
 	s.report.row(b, "the same, prepared, against one worker", "worker", 0, five, worker)
+	s.report.timeline("the last of 5 at once, programs and images in place", five.median())
 }
 
 // run is one measurement.
@@ -260,6 +273,8 @@ type run struct {
 	steps   []engine.Event
 }
 
+func bySeconds(x, y run) int { return cmp.Compare(x.seconds, y.seconds) }
+
 // series is what the rounds gave.
 type series []run
 
@@ -267,7 +282,7 @@ func (s *series) add(r run) { *s = append(*s, r) }
 
 // median is the run in the middle, the slower one of two.
 func (s series) median() run {
-	sorted := slices.SortedFunc(slices.Values(s), func(x, y run) int { return cmp.Compare(x.seconds, y.seconds) })
+	sorted := slices.SortedFunc(slices.Values(s), bySeconds)
 	return sorted[len(sorted)/2]
 }
 

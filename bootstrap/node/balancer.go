@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 
 	"slipway.dev/slipway/bootstrap"
@@ -113,5 +114,7 @@ func (n *builder) firstServers() []string {
 	if n.Node.Init {
 		return []string{n.ownAPI()}
 	}
-	return []string{n.Cluster.Endpoint}
+	servers := append(slices.Clone(n.Servers), n.Cluster.Endpoint)
+	slices.Sort(servers)
+	return slices.Compact(servers)
 }

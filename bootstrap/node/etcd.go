@@ -62,7 +62,7 @@ func (n *builder) joinEtcd(name string, needs ...string) engine.Step {
 			return []string{"add a member to etcd: " + n.peerURL()}, nil
 		},
 		Do: func(ctx context.Context, progress func(string)) error {
-			c, err := client(adminKubeconfig)
+			c, err := Client(n.NodeSpec)
 			if err != nil {
 				return err
 			}

@@ -35,7 +35,7 @@ func (n *builder) mark(name string, needs ...string) engine.Step {
 	return engine.Step{
 		Name: name, Needs: needs,
 		Check: func(ctx context.Context) ([]string, error) {
-			o, err := n.object(ctx, adminKubeconfig)
+			o, err := n.object(ctx)
 			if err == nil && hasLabels(o, controlPlaneLabels()) {
 				return nil, nil
 			}
@@ -58,7 +58,7 @@ func (n *builder) label(ctx context.Context, labels map[string]string, progress 
 	if err != nil {
 		return err
 	}
-	c, err := client(adminKubeconfig)
+	c, err := Client(n.NodeSpec)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (n *builder) nodeReady(name string, needs ...string) engine.Step {
 			if err != nil {
 				return nil, err
 			}
-			o, err := n.object(ctx, kubeletKubeconfig)
+			o, err := n.object(ctx)
 			if err == nil {
 				if ok, _ := isReady(o, since); ok {
 					return nil, nil
@@ -106,8 +106,8 @@ func (n *builder) nodeReady(name string, needs ...string) engine.Step {
 }
 
 // object is this node as the API has it.
-func (n *builder) object(ctx context.Context, kubeconfig string) (*corev1.Node, error) {
-	c, err := client(kubeconfig)
+func (n *builder) object(ctx context.Context) (*corev1.Node, error) {
+	c, err := client(kubeletKubeconfig)
 	if err != nil {
 		return nil, err
 	}

@@ -182,7 +182,8 @@ func (j *joining) begin(ctx context.Context, n bootstrap.Node, progress func(str
 	}
 	c, err := readCluster(ctx, client)
 	if err != nil {
-		return nil, err
+		return nil, fault.New("endpoint-unreachable", "join the cluster at "+credentials.Host, err,
+			"see whether the API is up there, and whether the token may still be used: `slipway token list` on a control plane")
 	}
 	u, err := url.Parse(found.Server)
 	if err != nil {
@@ -198,6 +199,9 @@ func (j *joining) begin(ctx context.Context, n bootstrap.Node, progress func(str
 		s.Spec, err = j.controlPlane(ctx, client, c, n, b.Dir())
 	} else {
 		s.Spec, err = j.worker(ctx, client, c, n, found.CA, b.Dir(), progress)
+	}
+	if err == nil && j.Endpoint != "" {
+		s.Spec.Servers = []string{j.Endpoint}
 	}
 	return s, err
 }
@@ -221,6 +225,9 @@ func (j *joining) find(ctx context.Context, progress func(string)) (*discovery.C
 		return nil, nil, err
 	}
 	cfg.Host, cfg.CAData = found.Server, found.CA
+	if j.Endpoint != "" { // it has proved to be of the cluster; the server that the cluster names may be the one that was lost
+		cfg.Host = "https://" + j.Endpoint
+	}
 	return found, cfg, nil
 }
 
