@@ -151,9 +151,9 @@ func (h *haServers) cutOff(t *testing.T, w *writing) {
 }
 
 // replace is of a control plane that nobody took out of the cluster: etcd still counts it, and the cluster has its Node.
-// It is not the first one, whose address is the cluster's endpoint here.
+// It is the first one, whose address is the cluster's endpoint here: another one's is given to join.
 func (h *haServers) replace(t *testing.T, w *writing) {
-	const victim = 3
+	const victim = 1
 	h.plug(t, victim, "down")
 	if err := h.provider().Delete(t.Context(), h.name, h.machine(victim)); err != nil {
 		t.Fatal(err)
@@ -172,7 +172,8 @@ func (h *haServers) replace(t *testing.T, w *writing) {
 	if out := h.must(t, victim, "ls -A /var/lib/etcd"); out != "" {
 		t.Fatalf("the new disk has data of etcd: %s", out)
 	}
-	h.must(t, victim, h.join.controlPlane)
+	other := "join " + h.address(t, 2) + ":6443 "
+	h.must(t, victim, regexp.MustCompile(`join \S+ `).ReplaceAllString(h.join.controlPlane, other))
 	h.isBack(t, victim, since)
 }
 
