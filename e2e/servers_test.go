@@ -332,7 +332,7 @@ func checkResetAlone(t *testing.T, g group, hosts [5][]string) {
 	g.must(t, 2, "slipway reset")
 	g.must(t, 1, "slipway reset && umount /var/lib/containerd") // see checkDiskFull
 	for i := 1; i <= 4; i++ {
-		g.sameHost(t, i, hosts[i], auditLog)
+		g.sameHost(t, i, hosts[i], auditLog, " /run/mount ") // which mount made in checkDiskFull
 	}
 	if out := g.must(t, 1, "nft list table inet admins; iptables -S INPUT; cat /etc/cni/net.d/05-admins.conflist"); !strings.Contains(out, "12345") ||
 		!strings.Contains(out, "12346") || !strings.Contains(out, "admins") {
@@ -342,5 +342,5 @@ func checkResetAlone(t *testing.T, g group, hosts [5][]string) {
 
 func checkResetNothing(t *testing.T, g group, host []string) {
 	g.fails(t, 1, "slipway reset", "not-a-node")
-	g.sameHost(t, 1, host, auditLog)
+	g.sameHost(t, 1, host, auditLog, " /run/mount ")
 }
