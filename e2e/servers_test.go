@@ -196,6 +196,7 @@ func checkRefused(t *testing.T, g group, join joinCommands, host []string) {
 	g.fails(t, 4, strings.Replace(join.controlPlane, join.key, strings.Repeat("0", 64), 1), "certificate-key-wrong")
 	g.fails(t, 4, regexp.MustCompile(`--discovery-token-ca-cert-hash \S+`).ReplaceAllString(join.worker, ""), "ca-hash-missing")
 	g.fails(t, 4, regexp.MustCompile(`join \S+`).ReplaceAllString(join.worker, "join 127.0.0.1:22")+" --wait 10s", "endpoint-not-kubernetes")
+	g.fails(t, 4, join.worker+" --node-name srv-1", "node-name-taken")
 	g.fails(t, 4, "slipway join --discovery-file /etc/hostname --bundle /media/bundle "+someToken, "discovery-file-invalid")
 	g.sameHost(t, 4, host)
 }
