@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/leaderelection"
@@ -194,8 +193,7 @@ func (n *builder) startMember(
 	return n.host.WriteFiles(step, files)
 }
 
-// LeaveEtcd removes the member of a node from etcd. It asks the other members if there are any, and refuses to remove the
-// last one: the fault is etcd-last-member.
+// LeaveEtcd removes the member of a node from etcd. It asks the other members, of which there must be one.
 func LeaveEtcd(ctx context.Context, c kubernetes.Interface, n bootstrap.Node, progress func(string)) error {
 	e, err := OpenEtcd(ctx, c, n.Name)
 	if err != nil {
@@ -214,10 +212,4 @@ func LeaveEtcd(ctx context.Context, c kubernetes.Interface, n bootstrap.Node, pr
 		}
 	}
 	return nil
-}
-
-// IsControlPlane tells whether a Node is marked as a control plane.
-func IsControlPlane(o *corev1.Node) bool {
-	_, ok := o.Labels[controlPlaneLabel]
-	return ok
 }
