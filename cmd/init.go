@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"time"
 
@@ -136,17 +135,13 @@ func printChanges(o *options, output outputFormat, changes []engine.Change, err 
 		_, err = fmt.Fprintln(o.Stdout, "nothing would be changed")
 		return err
 	}
-	return errors.Join(writeChanges(o.Stdout, changes), err)
-}
-
-func writeChanges(w io.Writer, changes []engine.Change) error {
 	for _, c := range changes {
-		fmt.Fprintf(w, "%s\n", c.Step)
+		fmt.Fprintln(o.Stdout, c.Step)
 		for _, what := range c.What {
-			fmt.Fprintf(w, "  %s\n", what)
+			fmt.Fprintf(o.Stdout, "  %s\n", what)
 		}
 	}
-	return nil
+	return err
 }
 
 func newReset(o *options) *cobra.Command {
