@@ -236,35 +236,38 @@ func (s *servers) removeNode(b *testing.B, i int) {
 	s.must(b, 1, "kubectl --kubeconfig /etc/kubernetes/admin.conf delete node --ignore-not-found "+s.machine(i))
 }
 
-// benchTogether joins two control planes and three workers at once.
+// benchTogether joins two control planes and three workers at once, against one alone.
 func (s *servers) benchTogether(b *testing.B) {
 	join := func(args string) string { return "slipway join " + args + fromBundle }
 	scripts := map[int]string{2: join(s.worker), 3: join(s.controlPlane), 4: join(s.controlPlane), 5: join(s.worker), 6: join(s.worker)}
-	each := func(script string) map[int]string {
-		out := map[int]string{}
-		for i := range scripts {
-			out[i] = script
-		}
-		return out
-	}
-	var worker, alone, five, aloneBare, fiveBare series
+	var bareAlone, bare, worker, alone, five series
 	for b.Loop() {
-		aloneBare.add(s.time(b, 3, join(s.controlPlane)))
+		bareAlone.add(s.time(b, 3, scripts[3]))
 		s.must(b, 3, "slipway reset")
-		fiveBare.add(s.all(b, scripts))
-		s.all(b, each("slipway reset"))
-		s.all(b, each(prepareCommand))
-		worker.add(s.time(b, 2, join(s.worker)))
+		bare.add(s.all(b, scripts))
+		s.resetFive(b, prepareCommand)
+		worker.add(s.time(b, 2, scripts[2]))
 		s.must(b, 2, "slipway reset; "+prepareCommand)
-		alone.add(s.time(b, 3, join(s.controlPlane)))
+		alone.add(s.time(b, 3, scripts[3]))
 		s.must(b, 3, "slipway reset; "+prepareCommand)
 		five.add(s.all(b, scripts))
-		s.all(b, each("slipway reset"))
+		s.resetFive(b, "true")
 	}
-	s.report.row(b, "2 control planes and 3 workers at once, from bare, against one control plane", "bare", 1.6, fiveBare, aloneBare)
-	s.report.row(b, "the same, prepared", "prepared", 1.6, five, alone)
-	s.report.row(b, "the same, prepared, against one worker", "worker", 0, five, worker)
+	s.report.row(b, "2 control planes and 3 workers at once, from bare, against one control plane", "bare", 1.6, bare, bareAlone)
+	s.report.row(b, "2 control planes and 3 workers at once, in place, against one control plane", "prepared", 1.6, five, alone)
+	s.report.row(b, "2 control planes and 3 workers at once, in place, against one worker", "worker", 0, five, worker)
+	s.report.timeline("the last of 5 at once, from bare", bare.median())
 	s.report.timeline("the last of 5 at once, programs and images in place", five.median())
+}
+
+// resetFive takes all but the first server out again, the control planes one after the other.
+func (s *servers) resetFive(b *testing.B, then string) {
+	b.Helper()
+	const reset = "slipway reset"
+	s.all(b, map[int]string{2: reset, 5: reset, 6: reset})
+	s.must(b, 3, reset)
+	s.must(b, 4, reset)
+	s.all(b, map[int]string{2: then, 3: then, 4: then, 5: then, 6: then})
 }
 
 // run is one measurement.

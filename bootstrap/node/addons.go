@@ -10,20 +10,20 @@ import (
 )
 
 func (n *builder) applyAddon(name string, a addons.Addon, needs ...string) engine.Step {
-	return addonStep(name, "apply "+a.Name, a, addons.Apply, needs)
+	return n.addonStep(name, "apply "+a.Name, a, addons.Apply, needs)
 }
 
 func (n *builder) addonReady(name string, a addons.Addon, needs ...string) engine.Step {
-	return addonStep(name, "wait for "+a.Name, a, addons.WaitReady, needs)
+	return n.addonStep(name, "wait for "+a.Name, a, addons.WaitReady, needs)
 }
 
 type addonFunc func(context.Context, *rest.Config, addons.Addon, func(string)) error
 
-func addonStep(name, what string, a addons.Addon, do addonFunc, needs []string) engine.Step {
+func (n *builder) addonStep(name, what string, a addons.Addon, do addonFunc, needs []string) engine.Step {
 	return engine.Step{
 		Name: name, Needs: needs, Check: always(what),
 		Do: func(ctx context.Context, progress func(string)) error {
-			cfg, err := restConfig(superAdminKubeconfig)
+			cfg, err := n.superAdmin()
 			if err != nil {
 				return err
 			}

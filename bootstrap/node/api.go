@@ -51,6 +51,16 @@ func Client(spec *bootstrap.NodeSpec) (*kubernetes.Clientset, error) {
 	return kubernetes.NewForConfig(cfg)
 }
 
+// superAdmin speaks to this host's own API server: while the cluster is made, its endpoint may not lead anywhere yet.
+func (n *builder) superAdmin() (*rest.Config, error) {
+	cfg, err := restConfig(superAdminKubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Host = "https://" + n.ownAPI()
+	return cfg, nil
+}
+
 func client(kubeconfig string) (*kubernetes.Clientset, error) {
 	c, err := restConfig(kubeconfig)
 	if err != nil {

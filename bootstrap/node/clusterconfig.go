@@ -38,7 +38,7 @@ func (n *builder) clusterConfig(name string, needs ...string) engine.Step {
 			if err != nil {
 				return err
 			}
-			cfg, err := restConfig(superAdminKubeconfig)
+			cfg, err := n.superAdmin()
 			if err != nil {
 				return err
 			}

@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"k8s.io/client-go/kubernetes"
+
 	"slipway.dev/slipway/bootstrap/discovery"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/bootstrap/invite"
@@ -37,7 +39,11 @@ func (n *builder) invite(name string, needs ...string) engine.Step {
 }
 
 func (n *builder) doInvite(ctx context.Context) error {
-	c, err := client(superAdminKubeconfig)
+	cfg, err := n.superAdmin()
+	if err != nil {
+		return err
+	}
+	c, err := kubernetes.NewForConfig(cfg)
 	if err != nil {
 		return err
 	}
