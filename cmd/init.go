@@ -119,6 +119,9 @@ func printInit(o *options, output outputFormat, c *server.Cluster) error {
 	}
 	fmt.Fprintf(o.Stdout, "cluster %q is up: Kubernetes %s, API https://%s\n\n", c.Name, c.KubernetesVersion, c.Endpoint)
 	fmt.Fprint(o.Stdout, "The administrator's kubeconfig is /etc/kubernetes/admin.conf:\n  export KUBECONFIG=/etc/kubernetes/admin.conf\n\n")
+	if c.NoCNI {
+		fmt.Fprint(o.Stdout, "Nodes get ready when you have installed a network for pods (--cni none).\n\n")
+	}
 	fmt.Fprintf(o.Stdout, "Make another server a worker with:\n  %s\n", c.JoinWorker)
 	if c.JoinControlPlane != "" {
 		fmt.Fprintf(o.Stdout, "\nMake another server a control plane with:\n  %s\n", c.JoinControlPlane)

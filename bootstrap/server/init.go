@@ -63,6 +63,7 @@ type Cluster struct {
 	Name, Endpoint, KubernetesVersion string
 	NodeName                          string
 	Already                           bool // it was there, and nothing was changed
+	NoCNI                             bool // nodes get ready once the administrator has installed a network
 	JoinWorker, JoinControlPlane      string
 }
 
@@ -159,6 +160,7 @@ func (o InitOptions) state(ctx context.Context) (*state, error) {
 func described(s *bootstrap.NodeSpec) *Cluster {
 	return &Cluster{
 		Name: s.Cluster.Name, Endpoint: s.Cluster.Endpoint, KubernetesVersion: s.Cluster.KubernetesVersion, NodeName: s.Node.Name,
+		NoCNI: s.Cluster.NoCNI,
 	}
 }
 
