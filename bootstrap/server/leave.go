@@ -39,12 +39,7 @@ func (l *leaving) steps(ctx context.Context) []engine.Step {
 	}
 	do := func(what string, do func(context.Context, kubernetes.Interface, func(string)) error) func(context.Context, func(string)) error {
 		return func(ctx context.Context, progress func(string)) error {
-			ctx, cancel := context.WithTimeout(ctx, leaveTime)
-			defer cancel()
-			c, err := node.Client(l.spec)
-			if err == nil {
-				err = do(ctx, c, progress)
-			}
+			err := l.persist(ctx, progress, do)
 			if err == nil {
 				return nil
 			}
@@ -68,6 +63,33 @@ func (l *leaving) steps(ctx context.Context) []engine.Step {
 	return append(out, engine.Step{
 		Name: "leave-cluster", Needs: before, Check: always("delete the Node"), Do: do("delete the Node", l.node),
 	})
+}
+
+// persist tries again for a while: connections break while API servers and members of etcd go, this server's own among
+// them.
+func (l *leaving) persist(
+	ctx context.Context, progress func(string), do func(context.Context, kubernetes.Interface, func(string)) error,
+) error {
+	ctx, cancel := context.WithTimeout(ctx, leaveTime)
+	defer cancel()
+	c, err := node.Client(l.spec)
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(pollLeave)
+	defer tick.Stop()
+	for {
+		err := do(ctx, c, progress)
+		if err == nil {
+			return nil
+		}
+		progress(err.Error())
+		select {
+		case <-ctx.Done():
+			return err
+		case <-tick.C:
+		}
+	}
 }
 
 func exists(path string) bool {
