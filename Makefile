@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 NAME ?= dev
 EGRESS ?=
+ROUNDS ?= 3
 VERSION = $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS = -s -w -X slipway.dev/slipway/cmd.version=$(VERSION)
 TOOL = go tool -modfile=hack/tools/go.mod
@@ -38,6 +39,15 @@ down: build ## remove the cluster "dev" and every trace of it
 .PHONY: test
 test: deps build bundle ## all tests, on real clusters
 	SLIPWAY_E2E=required go test -count=1 -timeout 55m -p 1 ./...
+
+.PHONY: bench
+bench: deps build bundle ## slipway against kubeadm on bare machines, three rounds each
+	SLIPWAY_E2E=required go test -run '^$$' -bench Servers -benchtime 3x -timeout 90m ./e2e
+
+# How long it takes to make clusters of servers, beside kubeadm: docs/bench-servers.md.
+.PHONY: bench
+bench: deps build bundle ## compare init and join with kubeadm's (ROUNDS=3)
+	go test -run '^$$' -bench Servers -benchtime $(ROUNDS)x -timeout 3h ./e2e
 
 .PHONY: lint
 lint: ## check the code against .golangci.yml
