@@ -5,7 +5,6 @@ SHELL := /bin/bash
 
 NAME ?= dev
 EGRESS ?=
-ROUNDS ?= 3
 VERSION = $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS = -s -w -X slipway.dev/slipway/cmd.version=$(VERSION)
 TOOL = go tool -modfile=hack/tools/go.mod
@@ -43,11 +42,6 @@ test: deps build bundle ## all tests, on real clusters
 .PHONY: bench
 bench: deps build bundle ## slipway against kubeadm on bare machines, three rounds each
 	SLIPWAY_E2E=required go test -run '^$$' -bench Servers -benchtime 3x -timeout 90m ./e2e
-
-# How long it takes to make clusters of servers, beside kubeadm: docs/bench-servers.md.
-.PHONY: bench
-bench: deps build bundle ## compare init and join with kubeadm's (ROUNDS=3)
-	go test -run '^$$' -bench Servers -benchtime $(ROUNDS)x -timeout 3h ./e2e
 
 .PHONY: lint
 lint: ## check the code against .golangci.yml

@@ -24,7 +24,11 @@ import (
 // BenchmarkServers compares slipway with the kubeadm of the same bundle, on the same machines, taking turns: what else the
 // computer does hits both. Each round is one iteration; medians count. docs/bench-servers.md says how to read it.
 func BenchmarkServers(b *testing.B) {
-	if reason := missing(); reason != "" {
+	switch reason := missing(); {
+	case reason == "":
+	case os.Getenv("SLIPWAY_E2E") == "required":
+		b.Fatal(reason)
+	default:
 		b.Skip(reason)
 	}
 	s := launchServers(b, 6)
