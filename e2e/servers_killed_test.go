@@ -79,7 +79,7 @@ func (g group) killAtEveryStep(t *testing.T, i int, command string) {
 func (g group) killAtNew(t *testing.T, i int, command string, killed map[string]bool) (at string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), binary(), "ssh", g.name, g.machine(i), "--", "sh", "-c",
-		"echo $$ > /run/under-test; exec "+command+" -o json")
+		"echo $$ > /root/under-test; exec "+command+" -o json")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -99,7 +99,7 @@ func (g group) killAtNew(t *testing.T, i int, command string, killed map[string]
 		if powerLoss(at) {
 			g.on(t, i, "systemctl poweroff --force --force --no-wall") // the connection ends with the machine
 		} else {
-			g.on(t, i, "kill -9 $(cat /run/under-test)") // it may just have come to its end
+			g.on(t, i, "kill -9 $(cat /root/under-test)") // it may just have come to its end
 		}
 	}
 	err = cmd.Wait()

@@ -6,7 +6,7 @@ own=' /run/systemd| /run/log| /run/user| /run/utmp| /run/sshd| /run/dbus| /run/c
 echo "== files"
 for dir in / /run /dev /var/lib/kubelet /var/lib/etcd /var/lib/containerd; do
 	find "$dir" -xdev \( -path /proc -o -path /sys -o -path /tmp -o -path /root -o -path /var/lib/systemd \) -prune -o -printf '%y %m %U:%G %p %l\n' 2>/dev/null
-done | grep -Ev "$own|/var/log/(wtmp|lastlog|btmp)" | sort -u
+done | grep -Ev "$own|/var/log/(wtmp|lastlog|btmp)|/systemd-private-" | sort -u
 
 echo "== content"
 find /etc /usr/local /opt /var/lib -xdev -type f -not -path '/var/lib/systemd/*' -exec sha256sum {} + | sort -k2
@@ -23,7 +23,7 @@ systemctl list-units --all --no-legend --plain --no-pager | awk '{print $1, $2, 
 	grep -Ev 'session|user@|user-|run-user|tmpfiles-clean|\.device|\.mount|\.timer' | sort
 
 echo "== links, addresses, routes"
-ip -o link | sed 's/^[0-9]*: //; s/qlen.*//' | sort
+ip -o link | sed 's/^[0-9]*: //; s/qlen.*//; s/@if[0-9]*//' | sort
 ip -o address | sed 's/^[0-9]*: //; s/valid_lft.*//' | sort
 ip route show table all | sort
 ip -6 route show table all | sort
@@ -36,7 +36,8 @@ ip6tables-legacy-save | grep -v '^#'
 ipset list -n
 
 echo "== mounts"
-awk '{$1 = $2 = $3 = ""; print}' /proc/self/mountinfo | grep -v /run/user | sort
+awk '{$1 = $2 = $3 = ""; print}' /proc/self/mountinfo | grep -v /run/user |
+	sed 's/shared:[0-9]*/shared/; s/master:[0-9]*/slave/' | sort
 
 echo "== control groups"
 find /sys/fs/cgroup -type d | grep -Ev 'session|user\.slice' | sort
