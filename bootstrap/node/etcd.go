@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -104,6 +105,8 @@ func (n *builder) alone(ctx context.Context, c kubernetes.Interface, progress fu
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	result := errors.New("the turn to join etcd was lost: the API did not answer in time")
+	var turn sync.Mutex // the elector may end before what it has started does
+	over := false
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 		Lock: &resourcelock.LeaseLock{
 			LeaseMeta:  metav1.ObjectMeta{Name: joinLease, Namespace: metav1.NamespaceSystem},
@@ -114,8 +117,12 @@ func (n *builder) alone(ctx context.Context, c kubernetes.Interface, progress fu
 		ReleaseOnCancel: true, Name: joinLease,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(ctx context.Context) {
-				result = do(ctx)
-				cancel()
+				turn.Lock()
+				defer turn.Unlock()
+				if !over {
+					result = do(ctx)
+					cancel()
+				}
 			},
 			OnStoppedLeading: func() {},
 			OnNewLeader: func(who string) {
@@ -129,6 +136,9 @@ func (n *builder) alone(ctx context.Context, c kubernetes.Interface, progress fu
 		return fmt.Errorf("wait for the turn to join etcd: %w", err)
 	}
 	elector.Run(ctx)
+	turn.Lock()
+	defer turn.Unlock()
+	over = true
 	return result
 }
 

@@ -2,7 +2,6 @@ package preflight
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -11,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"slipway.dev/slipway/internal/hostnet"
 )
 
 // claim is a range of addresses that somebody uses on this host.
@@ -100,7 +101,7 @@ func addressesOfHost() ([]link, error) {
 		}
 		for _, a := range addresses {
 			if n, ok := a.(*net.IPNet); ok {
-				l.addresses = append(l.addresses, prefixOf(n))
+				l.addresses = append(l.addresses, hostnet.Prefix(n))
 			}
 		}
 		out = append(out, l)
@@ -143,14 +144,9 @@ func claims(links []link) []claim {
 	return out
 }
 
-// routesOfHost gives those of all tables, as a VPN's policy routing counts too, but for what the kernel makes by itself
-// for each address.
+// routesOfHost leaves out what the kernel makes by itself for each address.
 func routesOfHost(links []link) ([]claim, error) {
-	every := &netlink.Route{Table: unix.RT_TABLE_UNSPEC}
-	all, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, every, netlink.RT_FILTER_TABLE)
-	for errors.Is(err, netlink.ErrDumpInterrupted) { // by a change while the kernel listed them
-		all, err = netlink.RouteListFiltered(netlink.FAMILY_ALL, every, netlink.RT_FILTER_TABLE)
-	}
+	all, err := hostnet.Routes(netlink.FAMILY_ALL)
 	if err != nil {
 		return nil, err
 	}
@@ -161,32 +157,16 @@ func routesOfHost(links []link) ([]claim, error) {
 	var out []claim
 	for i := range all {
 		r := &all[i]
-		if r.Protocol == unix.RTPROT_KERNEL || isDefault(r.Dst) {
+		if r.Protocol == unix.RTPROT_KERNEL {
 			continue
 		}
 		by := names[r.LinkIndex]
 		if by == "" {
 			by = "no link"
 		}
-		out = append(out, claim{prefixOf(r.Dst).Masked(), by, "a route"})
+		out = append(out, claim{hostnet.Prefix(r.Dst).Masked(), by, "a route"})
 	}
 	return out, nil
-}
-
-// isDefault also takes the two halves of the address space for a default route: VPNs set them
-// to win over the real one without replacing it.
-func isDefault(dst *net.IPNet) bool {
-	if dst == nil {
-		return true
-	}
-	ones, _ := dst.Mask.Size()
-	return ones <= 1
-}
-
-func prefixOf(n *net.IPNet) netip.Prefix {
-	a, _ := netip.AddrFromSlice(n.IP)
-	ones, _ := n.Mask.Size()
-	return netip.PrefixFrom(a.Unmap(), ones)
 }
 
 // IPv6 needs packets of 1280 bytes, and VXLAN puts 50 bytes around each: https://www.rfc-editor.org/rfc/rfc7348

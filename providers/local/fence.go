@@ -8,6 +8,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"slipway.dev/slipway/internal/hostnet"
 )
 
 // fenceProtocol marks our routes in the kernel's table, as every routing program has a number
@@ -48,7 +50,7 @@ func addFences(s *networkState) error {
 
 // removeFences removes the fences with a metric, whatever they are for.
 func removeFences(metric int) error {
-	routes, err := list(func() ([]netlink.Route, error) {
+	routes, err := hostnet.List(func() ([]netlink.Route, error) {
 		return netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Protocol: fenceProtocol}, netlink.RT_FILTER_PROTOCOL)
 	})
 	if err != nil {
@@ -63,18 +65,6 @@ func removeFences(metric int) error {
 		}
 	}
 	return nil
-}
-
-// list asks again when the kernel's answer was cut short because something changed meanwhile.
-func list[T any](ask func() ([]T, error)) ([]T, error) {
-	const tries = 10
-	for range tries {
-		all, err := ask()
-		if !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return all, err
-		}
-	}
-	return ask()
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {

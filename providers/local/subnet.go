@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"slipway.dev/slipway/internal/fault"
+	"slipway.dev/slipway/internal/hostnet"
 )
 
 // claim is a range of addresses that somebody uses on this computer.
@@ -108,7 +107,7 @@ func nextPrefix(p netip.Prefix) netip.Prefix {
 // hostClaims lists the addresses and routes in the caller's network namespace, without those on
 // the link ownBridge and without fences, which clusters may share.
 func hostClaims(ownBridge string) ([]claim, error) {
-	links, err := list(netlink.LinkList)
+	links, err := hostnet.List(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
@@ -125,51 +124,31 @@ func hostClaims(ownBridge string) ([]claim, error) {
 }
 
 func addressClaims(names map[int]string, ownBridge string) ([]claim, error) {
-	all, err := list(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_V4) })
+	all, err := hostnet.List(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
 	var out []claim
 	for _, a := range all {
 		if name := names[a.LinkIndex]; name != ownBridge {
-			out = append(out, claim{prefixOf(a.IPNet), "an address of " + name})
+			out = append(out, claim{hostnet.Prefix(a.IPNet).Masked(), "an address of " + name})
 		}
 	}
 	return out, nil
 }
 
 func routeClaims(names map[int]string, ownBridge string) ([]claim, error) {
-	// Table 0 asks for all tables: policy routing of a VPN counts too.
-	every := &netlink.Route{Table: unix.RT_TABLE_UNSPEC}
-	all, err := list(func() ([]netlink.Route, error) {
-		return netlink.RouteListFiltered(netlink.FAMILY_V4, every, netlink.RT_FILTER_TABLE)
-	})
+	all, err := hostnet.Routes(netlink.FAMILY_V4)
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
 	var out []claim
 	for i := range all {
 		r := &all[i]
-		if r.Protocol == fenceProtocol || ownBridge != "" && names[r.LinkIndex] == ownBridge || isDefault(r.Dst) {
+		if r.Protocol == fenceProtocol || ownBridge != "" && names[r.LinkIndex] == ownBridge {
 			continue
 		}
-		out = append(out, claim{prefixOf(r.Dst), "a route by " + names[r.LinkIndex]})
+		out = append(out, claim{hostnet.Prefix(r.Dst).Masked(), "a route by " + names[r.LinkIndex]})
 	}
 	return out, nil
-}
-
-// isDefault also takes the two halves of the address space for a default route: VPNs set them
-// to win over the real one without replacing it.
-func isDefault(dst *net.IPNet) bool {
-	if dst == nil {
-		return true
-	}
-	ones, _ := dst.Mask.Size()
-	return ones <= 1
-}
-
-func prefixOf(n *net.IPNet) netip.Prefix {
-	a, _ := netip.AddrFromSlice(n.IP)
-	ones, _ := n.Mask.Size()
-	return netip.PrefixFrom(a.Unmap(), ones).Masked()
 }
