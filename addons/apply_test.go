@@ -2,6 +2,7 @@ package addons_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +23,9 @@ func TestApply(t *testing.T) {
 	waitHealthy(t, cfg)
 	rendered := mustRender(t, large())
 
+	if got, err := addons.Differing(t.Context(), cfg, rendered["calico"]); err != nil || len(got) != len(rendered["calico"].Objects) {
+		t.Errorf("before anything was applied: %v: %q", err, got)
+	}
 	began := time.Now()
 	applyAll(t, cfg, rendered)
 	t.Logf("first apply of all addons: %s", time.Since(began))
@@ -43,6 +47,7 @@ func TestApply(t *testing.T) {
 			}
 		}
 	})
+	t.Run("then nothing differs", func(t *testing.T) { wantDiffering(t, cfg, rendered["calico"]) })
 	t.Run("takes back what somebody changed", func(t *testing.T) { takesBack(t, cfg, rendered["coredns"]) })
 	t.Run("keeps what somebody added", func(t *testing.T) { keepsAdded(t, cfg, rendered["coredns"]) })
 	t.Run("names the object that is refused", func(t *testing.T) { refused(t, cfg, rendered["coredns"]) })
@@ -135,6 +140,13 @@ func object(t *testing.T, a addons.Addon, kind string) *unstructured.Unstructure
 	return nil
 }
 
+func wantDiffering(t *testing.T, cfg *rest.Config, a addons.Addon, want ...string) {
+	t.Helper()
+	if got, err := addons.Differing(t.Context(), cfg, a); err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v: got %q, want %q", err, got, want)
+	}
+}
+
 func takesBack(t *testing.T, cfg *rest.Config, a addons.Addon) {
 	u := object(t, a, "ConfigMap")
 	changed := current(t, cfg, u)
@@ -143,6 +155,7 @@ func takesBack(t *testing.T, cfg *rest.Config, a addons.Addon) {
 	if _, err := r.Update(t.Context(), changed, metav1.UpdateOptions{FieldManager: "somebody"}); err != nil {
 		t.Fatal(err)
 	}
+	wantDiffering(t, cfg, a, "ConfigMap/kube-system/coredns: differs in data.Corefile")
 	if err := addons.Apply(t.Context(), cfg, a, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -160,6 +173,7 @@ func keepsAdded(t *testing.T, cfg *rest.Config, a addons.Addon) {
 	if _, err := r.Update(t.Context(), added, metav1.UpdateOptions{FieldManager: "somebody"}); err != nil {
 		t.Fatal(err)
 	}
+	wantDiffering(t, cfg, a)
 	if err := addons.Apply(t.Context(), cfg, a, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -53,6 +53,7 @@ func TestServers(t *testing.T) {
 		{"refused", func(t *testing.T) { checkRefused(t, g, join, hosts[4]) }, false},
 		{"join at the same moment", func(t *testing.T) { checkJoin(t, g, join) }, true},
 		{"commands", func(t *testing.T) { checkServerCommands(t, g) }, false},
+		{"plan", func(t *testing.T) { checkPlan(t, g) }, false},
 		{"name taken", func(t *testing.T) { checkNodeName(t, g, join) }, false},
 		{"secrets", func(t *testing.T) { checkServerSecrets(t, g, join) }, false},
 		{"reset a control plane and a worker", func(t *testing.T) { checkResetMembers(t, g, hosts[3], hosts[4]) }, true},
@@ -70,13 +71,15 @@ func TestServers(t *testing.T) {
 
 // checkDryRun: what would be changed is listed, and nothing is.
 func checkDryRun(t *testing.T, g group, host []string) {
-	out := g.must(t, 1, initCommand+" --dry-run")
-	for _, want := range []string{
-		"/etc/kubernetes/pki/ca.key", "net.ipv4.ip_forward: 0 -> 1", "start kubelet.service", "set aside /etc/cni/net.d/05-admins.conflist",
-		"apply calico",
-	} {
-		if !strings.Contains(out, want) {
-			t.Errorf("the plan does not say %q:\n%s", want, out)
+	for _, command := range []string{initCommand + " --dry-run", "slipway plan --bundle /media/bundle"} {
+		out := g.must(t, 1, command)
+		for _, want := range []string{
+			"/etc/kubernetes/pki/ca.key", "net.ipv4.ip_forward: 0 -> 1", "start kubelet.service", "set aside /etc/cni/net.d/05-admins.conflist",
+			"apply calico",
+		} {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s does not say %q:\n%s", command, want, out)
+			}
 		}
 	}
 	g.sameHost(t, 1, host)
@@ -268,6 +271,28 @@ func checkServerCommands(t *testing.T, g group) {
 	}
 	g.must(t, 1, "slipway token delete "+id)
 	g.fails(t, 1, "slipway token delete "+id, "token-unknown")
+}
+
+// checkPlan: nothing differs on nodes that nobody has changed, and what somebody changes is found, on the host as in the cluster.
+func checkPlan(t *testing.T, g group) {
+	const nothing = "nothing would be changed\n"
+	for i := 1; i <= g.count; i++ {
+		if out := g.must(t, i, "slipway plan"); out != nothing {
+			t.Errorf("on %s: %s", g.machine(i), out)
+		}
+	}
+	const policy = "/etc/kubernetes/apiserver/audit-policy.yaml"
+	g.must(t, 1, "chmod 644 "+policy)
+	was := g.kubectl(t, 1, "-n kube-system get configmap coredns -o json")
+	g.kubectl(t, 1, `-n kube-system patch configmap coredns --type merge -p '{"data":{"Corefile":"# nothing"}}'`)
+	out := g.must(t, 1, "slipway plan")
+	for _, want := range []string{policy, "apply ConfigMap/kube-system/coredns: differs in data.Corefile"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the plan does not say %q:\n%s", want, out)
+		}
+	}
+	g.must(t, 1, "chmod 600 "+policy)
+	g.kubectl(t, 1, "replace -f - <<'END'\n"+was+"\nEND")
 }
 
 func checkNodeName(t *testing.T, g group, join joinCommands) {

@@ -46,6 +46,16 @@ func ReadJoin(path string) (*JoinConfiguration, error) {
 	return &c, nil
 }
 
+// KindOf gives the kind that a file says it is of, without a look at the rest: whoever reads it says what is wrong.
+func KindOf(path string) string {
+	data, err := os.ReadFile(path)
+	var h Header
+	if err != nil || yaml.Unmarshal(data, &h) != nil {
+		return ""
+	}
+	return h.Kind
+}
+
 // readFile gives the mode of the very file that it has read.
 func readFile(path, kind string, into any) (fs.FileMode, error) {
 	op := fmt.Sprintf("read %q", path)

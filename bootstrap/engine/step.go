@@ -17,6 +17,8 @@ type Step struct {
 	Needs []string // steps that must have ended first
 	// Check looks and changes nothing. It returns what would change, or nothing if all is there.
 	Check func(ctx context.Context) ([]string, error)
+	// Look is what a plan asks instead of Check, for a step that is cheaper done than looked at. It may be nil.
+	Look func(ctx context.Context) ([]string, error)
 	// Do makes it so. It may be run again after a crash at any point.
 	Do func(ctx context.Context, progress func(string)) error
 	// Undo stops what the step started, before the journal puts back what the step changed.
@@ -196,7 +198,11 @@ func Plan(ctx context.Context, host string, steps []Step) ([]Change, error) {
 	var out []Change
 	var errs []error
 	for _, s := range steps {
-		what, err := s.Check(ctx)
+		look := s.Check
+		if s.Look != nil {
+			look = s.Look
+		}
+		what, err := look(ctx)
 		if err != nil {
 			errs = append(errs, NewProblem(s.Name, err).Fault(host))
 		}

@@ -67,9 +67,9 @@ func (n *builder) apiServerConfig(name string, needs ...string) engine.Step {
 		{Path: auditPolicy, Data: []byte(auditPolicyText), Mode: 0o600},
 		{Path: authentication, Data: []byte(authenticationText), Mode: 0o600},
 	}
-	// Those of a cluster that runs, which its administrator may have changed, came with the certificates.
+	// Those of a cluster that runs, which its administrator may have changed, come or came with the certificates.
 	files = slices.DeleteFunc(files, func(f engine.File) bool {
-		return slices.ContainsFunc(n.Files, func(other engine.File) bool { return other.Path == f.Path })
+		return n.Node.Joins && exists(f.Path) || slices.ContainsFunc(n.Files, func(other engine.File) bool { return other.Path == f.Path })
 	})
 	return n.filesStep(name, files, needs...)
 }

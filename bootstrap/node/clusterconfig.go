@@ -2,7 +2,6 @@ package node
 
 import (
 	"bytes"
-	"context"
 	_ "embed"
 	"encoding/json"
 	"errors"
@@ -30,21 +29,11 @@ var rbac []byte
 // clusterConfig makes what kubeadm keeps in the cluster: its permissions and its ConfigMaps. Only the super admin
 // may, because the administrators' own permission is among them.
 func (n *builder) clusterConfig(name string, needs ...string) engine.Step {
-	return engine.Step{
-		Name: name, Needs: needs,
-		Check: always("apply kubeadm's permissions and ConfigMaps"),
-		Do: func(ctx context.Context, progress func(string)) error {
-			objects, err := n.clusterObjects()
-			if err != nil {
-				return err
-			}
-			cfg, err := n.superAdmin()
-			if err != nil {
-				return err
-			}
-			return addons.Apply(ctx, cfg, addons.Addon{Name: name, Objects: objects}, progress)
-		},
+	addon := func() (addons.Addon, error) {
+		objects, err := n.clusterObjects()
+		return addons.Addon{Name: "kubeadm's permissions and ConfigMaps", Objects: objects}, err
 	}
+	return n.addonStep(name, "apply ", addon, addons.Differing, addons.Apply, needs)
 }
 
 func (n *builder) clusterObjects() ([]*unstructured.Unstructured, error) {

@@ -1,10 +1,13 @@
 package server
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
 	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/discovery"
+	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/internal/fault"
 )
 
@@ -27,7 +30,41 @@ func TestOtherVersionThanBefore(t *testing.T) {
 		t.Error(err)
 	}
 	o.KubernetesVersion = "1.36"
-	if all := fault.All(o.same(s)); len(all) != 1 || all[0].ID != "init-differs" || !strings.Contains(all[0].Error(), "Kubernetes version v1.37.1") {
+	if all := fault.All(o.same(s)); len(all) != 1 || all[0].ID != "settings-differ" || !strings.Contains(all[0].Error(), "Kubernetes version v1.37.1") {
 		t.Errorf("got %v", all)
 	}
+}
+
+// TestJoinOther: a host that is about to be, or is, a node of one cluster is not taken for one of another.
+func TestJoinOther(t *testing.T) {
+	s, other := begunState(t), begunState(t)
+	hash := func(s *state) []discovery.CAHash {
+		ca, err := s.authority()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []discovery.CAHash{discovery.HashOf(ca)}
+	}
+	begun := joining{JoinOptions: JoinOptions{Host: Host{Bundle: "/b"}}, hashes: hash(s)}
+	if err := begun.same(s); err != nil {
+		t.Error(err)
+	}
+	for want, change := range map[string]func(*joining){
+		"node-already":    func(j *joining) { j.hashes = hash(other) },
+		"settings-differ": func(j *joining) { j.Bundle, j.Address = "/c", netip.MustParseAddr("192.0.2.2") },
+	} {
+		j := begun
+		change(&j)
+		if all := fault.All(j.same(s)); len(all) == 0 || all[0].ID != want {
+			t.Errorf("got %v, want %s", all, want)
+		}
+	}
+}
+
+// begunState is of a worker that a first run of join did not complete.
+func begunState(t *testing.T) *state {
+	t.Helper()
+	h := newServer(t, 0)
+	n := bootstrap.Node{Name: "n", Address: netip.MustParseAddr("192.0.2.1")}
+	return &state{Spec: &bootstrap.NodeSpec{Node: n, Bundle: "/b", Files: []engine.File{{Path: caFile, Data: h.read(t, caFile)}}}}
 }

@@ -58,13 +58,17 @@ type InitOptions struct {
 	TokenTTL             time.Duration
 }
 
-// Cluster is what Init has to say at its end.
+// Cluster is what Init and Join have to say at their end.
 type Cluster struct {
-	Name, Endpoint, KubernetesVersion string
-	NodeName                          string
-	Already                           bool // it was there, and nothing was changed
-	NoCNI                             bool // nodes get ready once the administrator has installed a network
-	JoinWorker, JoinControlPlane      string
+	Name              string `json:"name"`
+	Endpoint          string `json:"endpoint"`
+	KubernetesVersion string `json:"kubernetesVersion"`
+	NodeName          string `json:"nodeName"`
+	Already           bool   `json:"already,omitempty"` // it was there, and nothing was changed
+	NoCNI             bool   `json:"noCNI,omitempty"`   // nodes get ready once the administrator has installed a network
+	// The commands to join with, which hold secrets: only of a cluster that Init has just begun.
+	JoinWorker       string `json:"joinWorker,omitempty"`
+	JoinControlPlane string `json:"joinControlPlane,omitempty"`
 }
 
 func (o InitOptions) validate() error {
@@ -149,7 +153,7 @@ func (o InitOptions) state(ctx context.Context) (*state, error) {
 		}
 		return s, s.save()
 	case !s.Spec.Node.Init:
-		return nil, alreadyNode(s.Spec)
+		return nil, alreadyNode("begin a cluster on this host", s.Spec)
 	case s.Done:
 		return s, nil
 	}
@@ -180,6 +184,29 @@ func PlanInit(ctx context.Context, o InitOptions) ([]engine.Change, error) {
 		}
 	case s.Done:
 		return nil, nil
+	}
+	return s.plan(ctx)
+}
+
+// IsNode tells whether Init or Join has made this host a node.
+func IsNode() (bool, error) {
+	s, err := load()
+	return s != nil && s.Done, err
+}
+
+// PlanNode lists what differs on this server, and in the cluster that it has begun, from what Init or Join made. It writes
+// nothing. The fault is not-a-node.
+func PlanNode(ctx context.Context) ([]engine.Change, error) {
+	if err := checkRoot(); err != nil {
+		return nil, err
+	}
+	s, err := load()
+	switch {
+	case err != nil:
+		return nil, err
+	case s == nil:
+		return nil, fault.New("not-a-node", "see what differs on this host", errors.New("neither init nor join has made it a node"),
+			"see what these would change: `slipway init --dry-run`, `slipway join --dry-run`")
 	}
 	return s.plan(ctx)
 }
@@ -310,40 +337,44 @@ func (o InitOptions) same(s *bootstrap.NodeSpec) error {
 	if err != nil {
 		return err
 	}
-	var errs []error
-	differs := func(what string, is, wanted any) {
-		if is != wanted {
-			errs = append(errs, fault.New("init-differs", "complete what an earlier run began on this host",
-				fmt.Errorf("that was with %s %v, this is with %v", what, is, wanted),
-				"use the same settings, or take it back first with `slipway reset`"))
-		}
-	}
+	var d differences
 	c := s.Cluster
-	differs("cluster name", c.Name, o.ClusterName)
-	differs("endpoint", c.Endpoint, endpoint)
-	differs("pod CIDR", c.PodCIDR, o.PodCIDR)
-	differs("service CIDR", c.ServiceCIDR, o.ServiceCIDR)
-	differs("DNS domain", c.DNSDomain, o.DNSDomain)
-	differs("CNI none", c.NoCNI, o.CNI == "none")
-	differs("workloads", !c.Dedicated, o.Workloads)
-	differs("bundle", s.Bundle, bundle)
+	d.compare("cluster name", c.Name, o.ClusterName)
+	d.compare("endpoint", c.Endpoint, endpoint)
+	d.compare("pod CIDR", c.PodCIDR, o.PodCIDR)
+	d.compare("service CIDR", c.ServiceCIDR, o.ServiceCIDR)
+	d.compare("DNS domain", c.DNSDomain, o.DNSDomain)
+	d.compare("CNI none", c.NoCNI, o.CNI == "none")
+	d.compare("workloads", !c.Dedicated, o.Workloads)
+	d.compare("bundle", s.Bundle, bundle)
 	if !o.wants(c.KubernetesVersion) {
-		differs("Kubernetes version", c.KubernetesVersion, o.KubernetesVersion)
+		d.compare("Kubernetes version", c.KubernetesVersion, o.KubernetesVersion)
 	}
 	if o.NodeName != "" {
-		differs("node name", s.Node.Name, o.NodeName)
+		d.compare("node name", s.Node.Name, o.NodeName)
 	}
 	if o.Address.IsValid() {
-		differs("address", s.Node.Address, o.Address)
+		d.compare("address", s.Node.Address, o.Address)
 	}
-	return errors.Join(errs...)
+	return errors.Join(d...)
 }
 
-func alreadyNode(s *bootstrap.NodeSpec) error {
+// differences are settings that an interrupted run had and this one has not. The fault of each is settings-differ.
+type differences []error
+
+func (d *differences) compare(what string, is, wanted any) {
+	if is != wanted {
+		*d = append(*d, fault.New("settings-differ", "complete what an earlier run began on this host",
+			fmt.Errorf("that was with %s %v, this is with %v", what, is, wanted),
+			"use the same settings, or take it back first with `slipway reset`"))
+	}
+}
+
+func alreadyNode(op string, s *bootstrap.NodeSpec) error {
 	role := "a worker"
 	if s.Node.ControlPlane {
 		role = "a control plane"
 	}
-	return fault.New("node-already", "begin a cluster on this host",
+	return fault.New("node-already", op,
 		fmt.Errorf("it is %s of cluster %q, as node %q", role, s.Cluster.Name, s.Node.Name), "take it out first with `slipway reset`")
 }

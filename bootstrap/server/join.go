@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -102,16 +103,13 @@ func Join(ctx context.Context, o JoinOptions, report engine.Report) (*Cluster, e
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case s == nil:
-		if s, err = j.discover(ctx, report); err != nil {
-			return nil, err
-		}
-		if err := s.save(); err != nil {
-			return nil, err
-		}
-	case s.Spec.Node.Init, s.Spec.Node.ControlPlane != o.ControlPlane, o.NodeName != "" && o.NodeName != s.Spec.Node.Name:
-		return nil, alreadyNode(s.Spec)
+	if s != nil {
+		err = j.same(s)
+	} else if s, err = j.discover(ctx, report); err == nil {
+		err = s.save()
+	}
+	if err != nil {
+		return nil, err
 	}
 	c := described(s.Spec)
 	c.Already = s.Done
@@ -119,6 +117,35 @@ func Join(ctx context.Context, o JoinOptions, report engine.Report) (*Cluster, e
 		return c, nil
 	}
 	return c, s.run(ctx, report)
+}
+
+// same refuses to take this host for a node of another cluster, and to complete an interrupted run with other settings.
+func (j *joining) same(s *state) error {
+	const op = "join a cluster with this host"
+	n := s.Spec.Node
+	if n.Init || n.ControlPlane != j.ControlPlane || j.NodeName != "" && j.NodeName != n.Name {
+		return alreadyNode(op, s.Spec)
+	}
+	ca, err := s.authority()
+	if err != nil {
+		return err
+	}
+	if len(j.hashes) > 0 && !slices.Contains(j.hashes, discovery.HashOf(ca)) {
+		return alreadyNode(op, s.Spec)
+	}
+	if s.Done {
+		return nil
+	}
+	bundle, err := filepath.Abs(j.Bundle)
+	if err != nil {
+		return err
+	}
+	var d differences
+	d.compare("bundle", s.Spec.Bundle, bundle)
+	if j.Address.IsValid() {
+		d.compare("address", n.Address, j.Address)
+	}
+	return errors.Join(d...)
 }
 
 // PlanJoin lists what Join would change on this server. It writes nothing, in the cluster neither.
@@ -142,8 +169,10 @@ func PlanJoin(ctx context.Context, o JoinOptions) ([]engine.Change, error) {
 		if err != nil {
 			return nil, err
 		}
-	case s.Done:
-		return nil, nil
+	default:
+		if err := j.same(s); err != nil || s.Done {
+			return nil, err
+		}
 	}
 	return s.plan(ctx)
 }

@@ -26,7 +26,7 @@ func Prepare(ctx context.Context, h Host, report engine.Report) error {
 		return err
 	}
 	if s != nil {
-		return alreadyNode(s.Spec)
+		return alreadyNode("prepare this host for kubeadm", s.Spec)
 	}
 	b, err := images.Open(h.Bundle)
 	if err != nil {

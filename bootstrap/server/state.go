@@ -1,16 +1,20 @@
 package server
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/google/renameio/v2"
+	"k8s.io/client-go/util/cert"
 
 	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/bootstrap/node"
 	"slipway.dev/slipway/internal/flock"
 )
@@ -66,6 +70,26 @@ func (s *state) save() error {
 func (s *state) finish() error {
 	s.Done, s.Spec.Files, s.Spec.Invite = true, nil, nil
 	return s.save()
+}
+
+// authority is the certificate of the cluster's. Once this host is a node, that is only in its file.
+func (s *state) authority() (*x509.Certificate, error) {
+	const op = "read which cluster this host is of"
+	i := slices.IndexFunc(s.Spec.Files, func(f engine.File) bool { return f.Path == caFile })
+	var data []byte
+	if i >= 0 {
+		data = s.Spec.Files[i].Data
+	} else {
+		var err error
+		if data, err = os.ReadFile(caFile); err != nil {
+			return nil, fmt.Errorf("%s: %w", op, err)
+		}
+	}
+	all, err := cert.ParseCertsPEM(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %q: %w", op, caFile, err)
+	}
+	return all[0], nil
 }
 
 // release gives the lock back. On a host that nothing is known of and nothing was changed on, nothing stays.
