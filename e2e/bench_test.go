@@ -1,18 +1,14 @@
 package e2e_test
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -24,14 +20,9 @@ import (
 // BenchmarkServers compares slipway with the kubeadm of the same bundle, on the same machines, taking turns: what else the
 // computer does hits both. Each round is one iteration; medians count. docs/bench-servers.md says how to read it.
 func BenchmarkServers(b *testing.B) {
-	switch reason := missing(); {
-	case reason == "":
-	case os.Getenv("SLIPWAY_E2E") == "required":
-		b.Fatal(reason)
-	default:
-		b.Skip(reason)
-	}
-	s := launchServers(b, 6)
+	need(b)
+	s := &servers{group: launchMachines(b, "bench", 6), report: &benchReport{}}
+	s.writeTheirs(b)
 	b.Run("init", s.benchInit)
 	s.must(b, 1, initCommand)
 	s.readJoin(b)
@@ -72,40 +63,20 @@ type servers struct {
 	report               *benchReport
 }
 
-func launchServers(b *testing.B, count int) *servers {
-	bundle, err := testenv.FindBundle()
-	if err != nil {
-		b.Fatal(err)
-	}
-	s := &servers{group: group{name: "bench", count: count, share: b.TempDir()}, report: &benchReport{}}
-	b.Cleanup(func() {
-		if out, err := exec.Command(binary(), "down", s.name).CombinedOutput(); err != nil {
-			b.Errorf("remove machines %q: %v\n%s", s.name, err, out)
-		}
-	})
-	s.command(b, "machines", "up", "--name", s.name, "--count", fmt.Sprint(count), "--egress=false",
-		"--share", s.share+":/media/share", "--share", string(bundle)+":/media/bundle", "--share", filepath.Dir(binary())+":/media/bin")
-	for i := range count {
-		s.must(b, i+1, "install -m 755 /media/bin/slipway /usr/local/bin/slipway")
-	}
-	s.writeTheirs(b, bundle)
-	return s
-}
-
 // writeTheirs writes what kubeadm is told, and the same Calico as slipway's.
-func (s *servers) writeTheirs(b *testing.B, bundle testenv.Bundle) {
-	if err := bundle.Extract("calico-manifests", s.share); err != nil {
+func (s *servers) writeTheirs(b *testing.B) {
+	if err := testenv.NeedBundle(b).Extract("calico-manifests", s.share); err != nil {
 		b.Fatal(err)
 	}
 	var images []struct{ Component, Ref string }
-	if err := json.Unmarshal(s.command(b, "images", "list", "-o", "json"), &images); err != nil {
+	if err := json.Unmarshal([]byte(slipway(b, "images", "list", "-o", "json").stdout), &images); err != nil {
 		b.Fatal(err)
 	}
 	tags := map[string]string{}
 	for _, i := range images {
 		tags[i.Component] = i.Ref[strings.LastIndex(i.Ref, ":")+1:]
 	}
-	address := strings.Fields(string(s.must(b, 1, "hostname -I")))[0]
+	address := strings.Fields(s.must(b, 1, "hostname -I"))[0]
 	config := strings.NewReplacer("VERSION", tags["kube-apiserver"], "ADDRESS", address, "ETCD", tags["etcd"],
 		"failSwapOn: false", sharedKubelet).Replace(kubeadmConfig)
 	manifest, err := os.ReadFile(filepath.Join(s.share, "calico/calico-vxlan.yaml"))
@@ -123,34 +94,6 @@ func (s *servers) writeTheirs(b *testing.B, bundle testenv.Bundle) {
 	}
 }
 
-func (s *servers) command(b *testing.B, args ...string) []byte {
-	b.Helper()
-	out, err := try(b, args...)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return out
-}
-
-func try(b *testing.B, args ...string) ([]byte, error) {
-	out, err := exec.CommandContext(b.Context(), binary(), args...).Output()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return nil, fmt.Errorf("%q: %w\n%s%s", args, err, out, exit.Stderr)
-	}
-	return out, err
-}
-
-func (s *servers) ssh(i int, script string) []string {
-	return []string{"ssh", s.name, s.machine(i), "--", "sh", "-c", script}
-}
-
-// must runs a script on a server and gives what it printed.
-func (s *servers) must(b *testing.B, i int, script string) []byte {
-	b.Helper()
-	return s.command(b, s.ssh(i, script)...)
-}
-
 // time runs a script on a server.
 func (s *servers) time(b *testing.B, i int, script string) run {
 	b.Helper()
@@ -160,27 +103,16 @@ func (s *servers) time(b *testing.B, i int, script string) run {
 // all runs scripts on several servers at the same moment, and gives what the last one to end took.
 func (s *servers) all(b *testing.B, scripts map[int]string) run {
 	b.Helper()
-	var g sync.WaitGroup
-	runs, errs := make([]run, s.count+1), make([]error, s.count+1)
 	begin := time.Now()
-	for i, script := range scripts {
-		g.Go(func() {
-			out, err := try(b, s.ssh(i, script)...)
-			runs[i], errs[i] = run{seconds: time.Since(begin).Seconds(), steps: stepsIn(out)}, err
-		})
-	}
-	g.Wait()
-	if err := errors.Join(errs...); err != nil {
-		b.Fatal(err)
-	}
-	return slices.MaxFunc(runs, bySeconds)
+	last := s.together(b, scripts)
+	return run{seconds: time.Since(begin).Seconds(), steps: stepsIn(last)}
 }
 
 // stepsIn finds slipway's events in what a script printed, one for each step that has ended.
-func stepsIn(out []byte) (ended []engine.Event) {
-	for line := range bytes.Lines(out) {
+func stepsIn(out string) (ended []engine.Event) {
+	for line := range strings.Lines(out) {
 		var e engine.Event
-		if json.Unmarshal(line, &e) == nil && (e.State == engine.Done || e.State == engine.Unchanged) {
+		if json.Unmarshal([]byte(line), &e) == nil && (e.State == engine.Done || e.State == engine.Unchanged) {
 			ended = append(ended, e)
 		}
 	}
@@ -206,7 +138,7 @@ func (s *servers) benchInit(b *testing.B) {
 }
 
 func (s *servers) readJoin(b *testing.B) {
-	out := string(s.must(b, 1, "slipway token create --print-join-command; slipway token create --print-join-command --upload-certs"))
+	out := s.must(b, 1, "slipway token create --print-join-command; slipway token create --print-join-command --upload-certs")
 	found := regexp.MustCompile(`(?m)slipway join (.*)$`).FindAllStringSubmatch(out, -1)
 	if len(found) != 2 {
 		b.Fatalf("%d join commands: %s", len(found), out)

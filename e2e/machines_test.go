@@ -25,7 +25,7 @@ type group struct {
 
 // launchMachines makes servers that are removed at the end of the test. They see the bundle at /media/bundle, and slipway
 // lies where an administrator would put it.
-func launchMachines(t *testing.T, name string, count int) group {
+func launchMachines(t testing.TB, name string, count int) group {
 	t.Helper()
 	bundle := string(testenv.NeedBundle(t))
 	g := group{name: name, count: count, share: t.TempDir()}
@@ -47,7 +47,7 @@ func launchMachines(t *testing.T, name string, count int) group {
 	return g
 }
 
-func copyFile(t *testing.T, from, to string) {
+func copyFile(t testing.TB, from, to string) {
 	t.Helper()
 	in, err := os.Open(from)
 	if err != nil {
@@ -67,13 +67,13 @@ func copyFile(t *testing.T, from, to string) {
 func (g group) machine(i int) string { return fmt.Sprintf("%s-%d", g.name, i) }
 
 // on runs a script on a server, as an administrator who is logged in there.
-func (g group) on(t *testing.T, i int, script string) result {
+func (g group) on(t testing.TB, i int, script string) result {
 	t.Helper()
 	return invocation{args: []string{"ssh", g.name, g.machine(i), "--", "sh", "-c", script}}.run(t)
 }
 
 // must gives what the script printed.
-func (g group) must(t *testing.T, i int, script string) string {
+func (g group) must(t testing.TB, i int, script string) string {
 	t.Helper()
 	r := g.on(t, i, script)
 	if r.code != 0 {
@@ -88,13 +88,19 @@ func (g group) kubectl(t *testing.T, i int, args string) string {
 	return g.must(t, i, "kubectl --kubeconfig /etc/kubernetes/admin.conf "+args)
 }
 
-// together runs a script on each of several servers at the same moment.
-func (g group) together(t *testing.T, scripts map[int]string) {
+// together runs a script on each of several servers at the same moment, and gives what the one printed that was last to end.
+func (g group) together(t testing.TB, scripts map[int]string) (last string) {
 	t.Helper()
 	var all sync.WaitGroup
+	var mu sync.Mutex
 	results := make([]result, g.count+1)
 	for i, script := range scripts {
-		all.Go(func() { results[i] = g.on(t, i, script) })
+		all.Go(func() {
+			r := g.on(t, i, script)
+			mu.Lock()
+			defer mu.Unlock()
+			results[i], last = r, r.stdout
+		})
 	}
 	all.Wait()
 	for i := range scripts {
@@ -105,6 +111,7 @@ func (g group) together(t *testing.T, scripts map[int]string) {
 	if t.Failed() {
 		t.FailNow()
 	}
+	return last
 }
 
 // inventory is everything on a server that a node could change.

@@ -58,7 +58,7 @@ func missing() string {
 }
 
 // need skips the test when something is missing, or fails it where skipping is not allowed.
-func need(t *testing.T) {
+func need(t testing.TB) {
 	t.Helper()
 	if reason := missing(); reason != "" {
 		testenv.Lacks(t, "%s", reason)

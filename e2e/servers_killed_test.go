@@ -121,7 +121,7 @@ func (g group) killAtNew(t *testing.T, i int, command string, killed map[string]
 }
 
 // startAgain starts machines that do not run.
-func (g group) startAgain(t *testing.T) {
+func (g group) startAgain(t testing.TB) {
 	t.Helper()
 	slipway(t, append([]string{"machines", "up"}, g.flags...)...)
 }

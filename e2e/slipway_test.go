@@ -36,7 +36,7 @@ type invocation struct {
 	program string
 }
 
-func (i invocation) run(t *testing.T) result {
+func (i invocation) run(t testing.TB) result {
 	t.Helper()
 	if i.program == "" {
 		i.program = binary()
@@ -59,7 +59,7 @@ func (i invocation) run(t *testing.T) result {
 }
 
 // slipway runs a command that must succeed.
-func slipway(t *testing.T, args ...string) result {
+func slipway(t testing.TB, args ...string) result {
 	t.Helper()
 	r := invocation{args: args}.run(t)
 	if r.code != 0 {

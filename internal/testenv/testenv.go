@@ -18,7 +18,7 @@ import (
 )
 
 // Lacks ends a test that cannot run here, and says why; where all tests must run (SLIPWAY_E2E=required), it fails.
-func Lacks(t *testing.T, format string, args ...any) {
+func Lacks(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("SLIPWAY_E2E") == "required" {
 		t.Fatalf(format, args...)
@@ -41,7 +41,7 @@ func FindBundle() (Bundle, error) {
 }
 
 // NeedBundle is FindBundle for a test that cannot run without one.
-func NeedBundle(t *testing.T) Bundle {
+func NeedBundle(t testing.TB) Bundle {
 	t.Helper()
 	b, err := FindBundle()
 	if err != nil {
