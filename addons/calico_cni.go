@@ -39,7 +39,7 @@ func readyMeansConnected(_ Config, pod *corev1.PodSpec) error {
 		return err
 	}
 	node.Lifecycle.PostStart = &corev1.LifecycleHandler{Exec: &corev1.ExecAction{
-		Command: []string{"/bin/sh", "-c", enableCNI},
+		Command: []string{"/bin/bash", "-c", enableCNI},
 	}}
 	return nil
 }

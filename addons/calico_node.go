@@ -1,12 +1,18 @@
 package addons
 
 import (
+	_ "embed"
+	"fmt"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 const calicoNode = "calico-node"
+
+//go:embed manifests/start-calico-node.sh
+var startCalicoNode string
 
 // calicoNodePatches changes the pod that programs a node's routes and policies.
 func calicoNodePatches(cfg Config) []patch[appsv1.DaemonSet] {
@@ -21,6 +27,7 @@ func calicoNodePatches(cfg Config) []patch[appsv1.DaemonSet] {
 		on(calicoPool),
 		on(felixSettings),
 		on(readyMeansConnected),
+		on(startsAtOnce),
 		on(calicoNodeProbes),
 		on(calicoNodeRequests),
 	}
@@ -105,6 +112,19 @@ func felixSettings(_ Config, pod *corev1.PodSpec) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// startsAtOnce starts Calico's services without a second of waiting, for which the script has the reasons.
+func startsAtOnce(_ Config, pod *corev1.PodSpec) error {
+	c, err := container(pod, calicoNode)
+	if err != nil {
+		return err
+	}
+	if len(c.Command) > 0 {
+		return fmt.Errorf("container %q: it has a command in the manifest", c.Name)
+	}
+	c.Command = []string{"/bin/sh", "-c", startCalicoNode}
 	return nil
 }
 

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -41,10 +42,6 @@ func TestInterop(t *testing.T) {
 	need(t)
 	before := takeInventory(t)
 	g := launchMachines(t, "mix", 3)
-	bundle := testenv.NeedBundle(t)
-	if err := bundle.Extract("calico-manifests", g.share); err != nil {
-		t.Fatal(err)
-	}
 	var hosts [4][]string
 	for i := 1; i <= 3; i++ {
 		hosts[i] = g.inventory(t, i)
@@ -127,40 +124,59 @@ func takeApart(t *testing.T, g group, hosts [4][]string) {
 
 func checkJoinsKubeadm(t *testing.T, g group) {
 	g.must(t, 1, "slipway prepare --bundle /media/bundle")
-	address := strings.Fields(g.must(t, 1, "hostname -I"))[0]
-	refs := imageRefs(t)
-	tag := func(component string) string { return refs[component][strings.LastIndex(refs[component], ":")+1:] }
-	config := strings.NewReplacer("VERSION", tag("kube-apiserver"), "ADDRESS", address, "ETCD", tag("etcd")).Replace(kubeadmConfig)
-	if err := os.WriteFile(filepath.Join(g.share, "kubeadm.yaml"), []byte(config), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	manifest, err := os.ReadFile(filepath.Join(g.share, "calico/calico-vxlan.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	image := regexp.MustCompile(`(docker.io/calico/[a-z-]+):\S+`)
-	manifest = image.ReplaceAll(manifest, []byte("${1}:"+tag("calico-node")))
-	if err := os.WriteFile(filepath.Join(g.share, "calico.yaml"), manifest, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	out := g.must(t, 1, "kubeadm init --config /media/share/kubeadm.yaml --upload-certs"+kubeadmFlags)
+	g.writeKubeadm(t, 1, "")
+	out := g.must(t, 1, "kubeadm init --config /media/share/kubeadm-1.yaml --upload-certs"+kubeadmFlags)
 	// Without any resolver on these hosts, kubeadm's CoreDNS cannot forward and exits.
 	g.must(t, 1, `export KUBECONFIG=/etc/kubernetes/admin.conf
 		kubectl apply -f /media/share/calico.yaml
 		kubectl -n kube-system get configmap coredns -o yaml | sed '/forward \./,/}/d' | kubectl replace -f -`)
-	found := regexp.MustCompile(`kubeadm (join .* --certificate-key \w+)`).FindStringSubmatch(strings.NewReplacer("\\\n", "", "\t", "").Replace(out))
-	if found == nil {
-		t.Fatalf("kubeadm says no join command: %s", out)
-	}
-	join := "slipway " + found[1] + " --bundle /media/bundle"
-	g.must(t, 2, regexp.MustCompile(` --control-plane --certificate-key \w+`).ReplaceAllString(join, ""))
-	g.must(t, 3, join)
+	join := joinKubeadm(t, out)
+	const bundle = " --bundle /media/bundle"
+	g.must(t, 2, "slipway join "+join.worker+bundle)
+	g.must(t, 3, "slipway join "+join.controlPlane+bundle)
 	checkServers(t, g, 3)
 	checkEtcd(t, g, 2)
 	for i := 2; i <= 3; i++ { // kubeadm's API servers do not verify kubelets
 		name := g.kubectl(t, 1, `-n kube-system get pods -o name --field-selector spec.nodeName=`+g.machine(i)+` | grep kube-proxy`)
 		g.kubectl(t, 1, "-n kube-system logs --tail 1 "+strings.TrimSpace(name))
 	}
+}
+
+// writeKubeadm writes what kubeadm is told on a server, with more for its kubelets, and the same Calico as slipway's.
+func (g group) writeKubeadm(t testing.TB, i int, kubelet string) {
+	t.Helper()
+	bundle := testenv.NeedBundle(t)
+	if err := bundle.Extract("calico-manifests", g.share); err != nil {
+		t.Fatal(err)
+	}
+	refs := imageRefs(t)
+	tag := func(component string) string { return refs[component][strings.LastIndex(refs[component], ":")+1:] }
+	address := strings.Fields(g.must(t, i, "hostname -I"))[0]
+	config := strings.NewReplacer("VERSION", tag("kube-apiserver"), "ADDRESS", address, "ETCD", tag("etcd"),
+		"failSwapOn: false", "failSwapOn: false\n"+kubelet).Replace(kubeadmConfig)
+	manifest, err := os.ReadFile(filepath.Join(g.share, "calico/calico-vxlan.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		fmt.Sprintf("kubeadm-%d.yaml", i): config,
+		"calico.yaml":                     regexp.MustCompile(`(docker.io/calico/[a-z-]+):\S+`).ReplaceAllString(string(manifest), "${1}:"+tag("calico-node")),
+	} {
+		if err := os.WriteFile(filepath.Join(g.share, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// joinKubeadm reads what to join with, without the program's name, from what kubeadm init has printed.
+func joinKubeadm(t testing.TB, printed string) joinCommands {
+	t.Helper()
+	found := regexp.MustCompile(`kubeadm join (.*?)( --control-plane --certificate-key \w+)`).
+		FindStringSubmatch(strings.NewReplacer("\\\n", "", "\t", "").Replace(printed))
+	if found == nil {
+		t.Fatalf("kubeadm says no join command: %s", printed)
+	}
+	return joinCommands{worker: found[1], controlPlane: found[1] + found[2]}
 }
 
 // checkLeavesKubeadm: the worker may not delete its Node there, and says so.
@@ -179,7 +195,7 @@ func checkLeavesKubeadm(t *testing.T, g group, hosts [4][]string) {
 }
 
 // imageRefs are the names of the bundle's images.
-func imageRefs(t *testing.T) map[string]string {
+func imageRefs(t testing.TB) map[string]string {
 	t.Helper()
 	var list []struct{ Component, Ref string }
 	if err := json.Unmarshal([]byte(slipway(t, "images", "list", "-o", "json").stdout), &list); err != nil {

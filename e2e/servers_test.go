@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -57,6 +58,7 @@ func TestServers(t *testing.T) {
 		{"name taken", func(t *testing.T) { checkNodeName(t, g, join) }, false},
 		{"secrets", func(t *testing.T) { checkServerSecrets(t, g, join) }, false},
 		{"reset a control plane and a worker", func(t *testing.T) { checkResetMembers(t, g, hosts[3], hosts[4]) }, true},
+		{"expired", func(t *testing.T) { checkExpired(t, g, join, hosts[3]) }, false},
 		{"join again", func(t *testing.T) { checkJoinAgain(t, g, join) }, true},
 		{"reset without a cluster", func(t *testing.T) { checkResetAlone(t, g, hosts) }, true},
 		{"reset of nothing", func(t *testing.T) { checkResetNothing(t, g, hosts[1]) }, false},
@@ -342,6 +344,23 @@ func checkResetMembers(t *testing.T, g group, third, fourth []string) {
 	g.sameHost(t, 4, fourth)
 	checkServers(t, g, 2)
 	checkEtcd(t, g, 2)
+}
+
+// checkExpired: with a token that is no longer good, or a key of certificates that are gone with theirs, nothing is written.
+func checkExpired(t *testing.T, g group, join joinCommands, host []string) {
+	short := g.must(t, 1, "slipway token create --ttl 1s --print-join-command")
+	owner := g.kubectl(t, 1, "-n kube-system get secret kubeadm-certs -o jsonpath='{.metadata.ownerReferences[0].name}'")
+	g.kubectl(t, 1, "-n kube-system delete secret "+owner) // as the cluster does it after two hours
+	eventually(t, "what was uploaded is gone", time.Minute, func() error {
+		if out := g.kubectl(t, 1, "-n kube-system get secrets"); strings.Contains(out, "kubeadm-certs") {
+			return errors.New(out)
+		}
+		return nil
+	})
+	g.fails(t, 3, join.controlPlane, "certificates-not-uploaded")
+	g.fails(t, 3, strings.TrimSpace(short)+" --bundle /media/bundle --wait 10s", "token-unknown")
+	g.sameHost(t, 3, host, auditLog)
+	g.must(t, 1, "slipway certs upload --certificate-key "+join.key)
 }
 
 func checkJoinAgain(t *testing.T, g group, join joinCommands) {

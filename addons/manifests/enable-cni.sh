@@ -3,8 +3,13 @@
 # of files that this container writes, and kubelet tries such a pod again only after 10 to 15 s; or the
 # pod comes up with a wrong MTU and without its policies.
 # It never holds a node back for good: after the last try things are as upstream has them.
+# Felix is asked by the shell itself: calico-node -felix-ready does the same with a process of a hundred megabytes.
+ready() (
+	[ -e /var/lib/calico/mtu ] && exec 3<>/dev/tcp/127.0.0.1/9099 &&
+		printf 'GET /readiness HTTP/1.0\r\n\r\n' >&3 && read -r _ code _ <&3 && [[ $code == 2* ]]
+) 2>/dev/null
 tries=0
-until { [ -e /var/lib/calico/mtu ] && /bin/calico-node -felix-ready; } || [ "$tries" -ge 100 ]; do
+until ready || [ "$tries" -ge 100 ]; do
 	tries=$((tries + 1))
 	sleep 0.1
 done

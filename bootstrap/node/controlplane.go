@@ -137,6 +137,8 @@ func (n *builder) controllerManager() component {
 			"--cluster-name=" + n.Cluster.Name,
 			"--controllers=*,bootstrapsigner,tokencleaner",
 			"--leader-elect=true",
+			// Each controller starts with requests of its own, which the default of 20 a second strings out over 5 s.
+			"--kube-api-qps=100", "--kube-api-burst=200",
 			"--use-service-account-credentials=true",
 			"--client-ca-file=" + caFile,
 			"--requestheader-client-ca-file=" + pkiDir + "/front-proxy-ca.crt",
