@@ -114,12 +114,10 @@ func (g group) killAtNew(
 		}
 	}
 	err = cmd.Wait()
-	switch {
-	case at == "" && err != nil:
+	if at == "" && err != nil {
 		t.Fatalf("it failed after it was killed at %v: %v", killed, err)
-	case err == nil: // it came to its end, perhaps before the signal came
-		return ""
-	case powerLoss(at):
+	}
+	if at != "" && powerLoss(at) {
 		eventually(t, "the machine has stopped", time.Minute, func() error {
 			if out := slipway(t, "list").stdout; !strings.Contains(out, "partly running") {
 				return fmt.Errorf("it says %q", out)
@@ -127,6 +125,9 @@ func (g group) killAtNew(
 			return nil
 		})
 		g.startAgain(t)
+	}
+	if err == nil { // it came to its end, perhaps before it could be killed
+		return ""
 	}
 	return at
 }
