@@ -44,7 +44,11 @@ func newPlan(o *options) *cobra.Command {
 // dryRun runs another command with the flags of this one.
 func dryRun(c, run *cobra.Command) error {
 	args := []string{"--dry-run"}
-	c.LocalFlags().Visit(func(f *pflag.Flag) { args = append(args, "--"+f.Name+"="+f.Value.String()) })
+	c.Flags().Visit(func(f *pflag.Flag) {
+		if run.Flags().Lookup(f.Name) != nil { // those for all commands have been read
+			args = append(args, "--"+f.Name+"="+f.Value.String())
+		}
+	})
 	if err := run.ParseFlags(args); err != nil {
 		return err
 	}
