@@ -285,7 +285,7 @@ func checkPlan(t *testing.T, g group) {
 	}
 	const policy = "/etc/kubernetes/apiserver/audit-policy.yaml"
 	g.must(t, 1, "chmod 644 "+policy)
-	was := g.kubectl(t, 1, "-n kube-system get configmap coredns -o json")
+	was := g.kubectl(t, 1, "-n kube-system get configmap coredns -o yaml | grep -v resourceVersion")
 	g.kubectl(t, 1, `-n kube-system patch configmap coredns --type merge -p '{"data":{"Corefile":"# nothing"}}'`)
 	out := g.must(t, 1, "slipway plan")
 	for _, want := range []string{policy, "apply ConfigMap/kube-system/coredns: differs in data.Corefile"} {
@@ -294,7 +294,7 @@ func checkPlan(t *testing.T, g group) {
 		}
 	}
 	g.must(t, 1, "chmod 600 "+policy)
-	g.kubectl(t, 1, "replace -f - <<'END'\n"+was+"\nEND")
+	g.kubectl(t, 1, "replace -f - <<'END'\n"+was+"END")
 }
 
 func checkNodeName(t *testing.T, g group, join joinCommands) {
