@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/leaderelection"
@@ -30,23 +31,50 @@ func EtcdFiles() etcd.Files {
 	return etcd.Files{CA: etcdPKI + "/ca.crt", Cert: pkiDir + "/apiserver-etcd-client.crt", Key: pkiDir + "/apiserver-etcd-client.key"}
 }
 
-// OpenEtcd makes a client of the members that the cluster's pods name, but for this host's own.
+// OpenEtcd makes a client of the cluster's members of etcd, but for this host's own. The fault is etcd-not-found.
 func OpenEtcd(ctx context.Context, c kubernetes.Interface, ownNode string) (*etcd.Client, error) {
-	pods, err := c.CoreV1().Pods(metav1.NamespaceSystem).List(ctx, metav1.ListOptions{LabelSelector: "component=etcd,tier=control-plane"})
+	urls, err := membersInPods(ctx, c, ownNode)
+	if err == nil && len(urls) == 0 {
+		urls, err = membersOnNodes(ctx, c, ownNode)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("look for the members of etcd: %w", err)
-	}
-	var urls []string
-	for _, p := range pods.Items {
-		if u := p.Annotations[etcdURLs]; u != "" && p.Spec.NodeName != ownNode {
-			urls = append(urls, strings.Split(u, ",")...)
-		}
 	}
 	if len(urls) == 0 {
 		return nil, fault.New("etcd-not-found", "look for the members of etcd", errors.New("no other control plane runs one"),
 			"look at the pods of the control planes: `kubectl -n kube-system get pods -l component=etcd`")
 	}
 	return etcd.Open(ctx, urls, EtcdFiles())
+}
+
+func membersInPods(ctx context.Context, c kubernetes.Interface, ownNode string) (urls []string, err error) {
+	pods, err := c.CoreV1().Pods(metav1.NamespaceSystem).List(ctx, metav1.ListOptions{LabelSelector: "component=etcd,tier=control-plane"})
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range pods.Items {
+		if u := p.Annotations[etcdURLs]; u != "" && p.Spec.NodeName != ownNode {
+			urls = append(urls, strings.Split(u, ",")...)
+		}
+	}
+	return urls, nil
+}
+
+// membersOnNodes takes each control plane for a member, where they usually are. A kubelet shows the API its etcd only some time
+// after a cluster was made: its first try comes before there is the pod's priority class, and the next a minute later.
+func membersOnNodes(ctx context.Context, c kubernetes.Interface, ownNode string) (urls []string, err error) {
+	nodes, err := c.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: controlPlaneLabel})
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range nodes.Items {
+		for _, a := range n.Status.Addresses {
+			if n.Name != ownNode && a.Type == corev1.NodeInternalIP {
+				urls = append(urls, https(a.Address, bootstrap.EtcdPort))
+			}
+		}
+	}
+	return urls, nil
 }
 
 // joinEtcd makes this control plane a member of the cluster's etcd, with a vote. Several may join at the same moment:
