@@ -69,7 +69,7 @@ func client(kubeconfig string) (*kubernetes.Clientset, error) {
 	return kubernetes.NewForConfig(c)
 }
 
-// pollAPI is how often an API server that is starting is asked: it has nothing that could be watched.
+// pollAPI is how often a program that is starting is asked.
 const pollAPI = 50 * time.Millisecond
 
 // api waits for the API server that this node's kubelet talks to, on a control plane for its own.
@@ -94,6 +94,16 @@ func (n *builder) api(name string, needs ...string) engine.Step {
 }
 
 func waitAPI(ctx context.Context, ready func(context.Context) error, progress func(string)) error {
+	return awaited{
+		id: "api-not-ready", what: "the API server", logs: "kube-apiserver, etcd and kubelet",
+	}.until(ctx, ready, progress)
+}
+
+// awaited is a program that is starting. It has nothing that could be watched.
+type awaited struct{ id, what, logs string }
+
+// until asks again and again, and reports each change of the answer.
+func (a awaited) until(ctx context.Context, ready func(context.Context) error, progress func(string)) error {
 	tick := time.NewTicker(pollAPI)
 	defer tick.Stop()
 	last := ""
@@ -104,12 +114,12 @@ func waitAPI(ctx context.Context, ready func(context.Context) error, progress fu
 		}
 		if ctx.Err() == nil && err.Error() != last {
 			last = err.Error()
-			progress("wait for the API server: " + last)
+			progress("wait for " + a.what + ": " + last)
 		}
 		select {
 		case <-ctx.Done():
-			return fault.New("api-not-ready", "wait for the API server", fmt.Errorf("%w; its last answer: %s", context.Cause(ctx), last),
-				"look at the logs of kube-apiserver, etcd and kubelet on this host; run the same command again to go on")
+			return fault.New(a.id, "wait for "+a.what, fmt.Errorf("%w; its last answer: %s", context.Cause(ctx), last),
+				fmt.Sprintf("look at the logs of %s on this host; run the same command again to go on", a.logs))
 		case <-tick.C:
 		}
 	}
@@ -121,7 +131,7 @@ func askReady(ctx context.Context, kubeconfig string) error {
 	if err != nil {
 		return err
 	}
-	return ask(ctx, cfg)
+	return ask(ctx, cfg, "/readyz")
 }
 
 // AskServer says why one of the cluster's API servers, given as host:port, is not ready, or nothing.
@@ -131,17 +141,17 @@ func AskServer(ctx context.Context, server string) error {
 		return err
 	}
 	cfg.Host = "https://" + server
-	return ask(ctx, cfg)
+	return ask(ctx, cfg, "/readyz")
 }
 
-func ask(ctx context.Context, cfg *rest.Config) error {
+func ask(ctx context.Context, cfg *rest.Config, path string) error {
 	cfg.Timeout = 5 * time.Second
 	c, err := rest.HTTPClientFor(cfg)
 	if err != nil {
 		return err
 	}
 	defer c.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, cfg.Host+"/readyz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, cfg.Host+path, nil)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
 	"slipway.dev/slipway/bootstrap/engine"
@@ -49,10 +50,11 @@ type mount struct {
 	writable   bool
 }
 
+// staticPods runs the API server, and etcd where that does not have a step of its own.
 func (n *builder) staticPods(name string, needs ...string) engine.Step {
 	list := func() ([]engine.File, error) {
-		all := []component{n.apiServer(), n.controllerManager(), n.scheduler()}
-		if !n.Node.Joins { // one that is added to a cluster has a step of its own
+		all := []component{n.apiServer()}
+		if !n.Node.Joins {
 			all = append(all, n.etcd())
 		}
 		return n.manifests(all...)
@@ -81,6 +83,45 @@ func (n *builder) staticPods(name string, needs ...string) engine.Step {
 				return err
 			}
 			return n.host.WriteFiles(name, files)
+		},
+	}
+}
+
+// controllers runs the controller manager and the scheduler, once the API server is ready: before, they are refused, and ask again
+// only after some seconds, while they take the processor from those that they wait for.
+func (n *builder) controllers(name string, needs ...string) engine.Step {
+	all := []component{n.controllerManager(), n.scheduler()}
+	healthy := func(ctx context.Context) error {
+		for _, c := range all {
+			// They make their certificates at each start. Nothing is sent but the question, to this host itself.
+			cfg := &rest.Config{Host: https(c.host, c.port), TLSClientConfig: rest.TLSClientConfig{Insecure: true}}
+			if err := ask(ctx, cfg, c.liveness); err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+		}
+		return nil
+	}
+	return engine.Step{
+		Name: name, Needs: needs,
+		Check: func(ctx context.Context) ([]string, error) {
+			files, err := n.manifests(all...)
+			change := engine.Differing(files)
+			if healthy(ctx) != nil {
+				change = append(change, "wait for the controller manager and the scheduler")
+			}
+			return change, err
+		},
+		Do: func(ctx context.Context, progress func(string)) error {
+			files, err := n.manifests(all...)
+			if err != nil {
+				return err
+			}
+			if err := n.host.WriteFiles(name, files); err != nil {
+				return err
+			}
+			return awaited{
+				id: "controllers-not-ready", what: "the controller manager and the scheduler", logs: "kube-controller-manager, kube-scheduler and kubelet",
+			}.until(ctx, healthy, progress)
 		},
 	}
 }

@@ -69,7 +69,7 @@ func (n *builder) steps() []engine.Step {
 		}
 	}
 	if n.Node.ControlPlane {
-		steps = append(steps, n.mark("mark", "api"))
+		steps = append(steps, n.controllers("controllers", "api"), n.mark("mark", "api"))
 	}
 	if n.Cluster.NoCNI {
 		return steps // what needs the pods' network waits for the administrator's

@@ -26,6 +26,7 @@ func TestSteps(t *testing.T) {
 		"kubelet":        {0, 1, 2, 3, 4},
 		"node-ready":     {0, 1, 2, 3, 4},
 		"static-pods":    {0, 1, 2},
+		"controllers":    {0, 1, 2},
 		"mark":           {0, 1, 2},
 		"cluster-config": {0}, // the cluster's objects are made once
 		"calico":         {0},
