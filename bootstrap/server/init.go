@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"slipway.dev/slipway/bootstrap/node"
 	"slipway.dev/slipway/bootstrap/preflight"
 	"slipway.dev/slipway/certs"
+	"slipway.dev/slipway/images/registry"
 	"slipway.dev/slipway/internal/fault"
 )
 
@@ -26,9 +26,10 @@ import (
 type Host struct {
 	NodeName string     // empty: the host's name
 	Address  netip.Addr // zero: that of the default route
-	Bundle   string     // directory
+	Bundle   string     // directory, or reference to a registry
 	// KubernetesVersion is the version or minor that the bundle must be of; empty: any.
 	KubernetesVersion string
+	Registry          registry.Options // how one is trusted
 
 	Ignore []string // checks whose problems are only reported
 	Skip   []string // steps that the administrator does himself
@@ -120,6 +121,7 @@ func Init(ctx context.Context, o InitOptions, report engine.Report) (*Cluster, e
 	}
 	defer release(held)
 	s, err := o.state(ctx)
+	defer s.close()
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +132,9 @@ func Init(ctx context.Context, o InitOptions, report engine.Report) (*Cluster, e
 	}
 	c, err := invitation(s.Spec)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.pull(ctx, o.Host, report); err != nil {
 		return nil, err
 	}
 	ctx, cancel := o.within(ctx, "bring up the control plane")
@@ -153,7 +158,7 @@ func (o InitOptions) state(ctx context.Context) (*state, error) {
 	case s.Done:
 		return s, nil
 	}
-	return s, o.same(s.Spec)
+	return s, o.same(s)
 }
 
 // described is what there is to say of a node.
@@ -181,7 +186,7 @@ func PlanInit(ctx context.Context, o InitOptions) ([]engine.Change, error) {
 	case s.Done:
 		return nil, nil
 	}
-	return s.plan(ctx)
+	return s.plan(ctx, o.Host)
 }
 
 func (s *state) steps(ctx context.Context) ([]engine.Step, error) {
@@ -192,12 +197,21 @@ func (s *state) steps(ctx context.Context) ([]engine.Step, error) {
 	return engine.Without(steps, s.Skip)
 }
 
-func (s *state) plan(ctx context.Context) ([]engine.Change, error) {
+// plan needs of a bundle only what is small.
+func (s *state) plan(ctx context.Context, h Host) ([]engine.Change, error) {
+	defer s.close()
+	if err := s.open(ctx, h); err != nil {
+		return nil, err
+	}
+	if s.source != nil {
+		s.Spec.Bundle = s.source.Dir()
+	}
 	steps, err := s.steps(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return engine.Plan(ctx, s.Spec.Node.Name, steps)
+	changes, err := engine.Plan(ctx, s.Spec.Node.Name, steps)
+	return append(s.source.planned(), changes...), err
 }
 
 func (s *state) run(ctx context.Context, report engine.Report) error {
@@ -211,17 +225,26 @@ func (s *state) run(ctx context.Context, report engine.Report) error {
 	return s.finish()
 }
 
-// begin makes the specification, with all keys. Nothing has been written when it returns.
+// begin opens the bundle and makes the specification, with all keys. Nothing has been written when it returns.
 func (o InitOptions) begin(ctx context.Context) (*state, error) {
 	n, err := o.node()
 	if err != nil {
 		return nil, err
 	}
 	n.Init, n.ControlPlane = true, true
-	b, err := o.open()
+	b, err := o.open(ctx)
 	if err != nil {
 		return nil, err
 	}
+	s, err := o.specify(ctx, n, b)
+	if err != nil {
+		b.close()
+		return nil, err
+	}
+	return s.with(b), nil
+}
+
+func (o InitOptions) specify(ctx context.Context, n bootstrap.Node, b *source) (*state, error) {
 	endpoint, err := endpointOf(o.Endpoint, n.Address)
 	if err != nil {
 		return nil, err
@@ -242,7 +265,7 @@ func (o InitOptions) begin(ctx context.Context) (*state, error) {
 	if err := cas.Complete(o.Keys, now); err != nil {
 		return nil, err
 	}
-	plan, err := fleet.NewPlan(c, []bootstrap.Node{n}, cas, b.Dir(), now)
+	plan, err := fleet.NewPlan(c, []bootstrap.Node{n}, cas, b.dir, now)
 	if err != nil {
 		return nil, err
 	}
@@ -301,12 +324,13 @@ func invitation(s *bootstrap.NodeSpec) (*Cluster, error) {
 const caFile = "/etc/kubernetes/pki/ca.crt"
 
 // same refuses to complete an interrupted run with other settings.
-func (o InitOptions) same(s *bootstrap.NodeSpec) error {
+func (o InitOptions) same(earlier *state) error {
+	s := earlier.Spec
 	endpoint, err := endpointOf(o.Endpoint, s.Node.Address)
 	if err != nil {
 		return err
 	}
-	bundle, err := filepath.Abs(o.Bundle)
+	bundle, same, err := earlier.began(o.Bundle)
 	if err != nil {
 		return err
 	}
@@ -326,7 +350,9 @@ func (o InitOptions) same(s *bootstrap.NodeSpec) error {
 	differs("DNS domain", c.DNSDomain, o.DNSDomain)
 	differs("CNI none", c.NoCNI, o.CNI == "none")
 	differs("workloads", !c.Dedicated, o.Workloads)
-	differs("bundle", s.Bundle, bundle)
+	if !same {
+		differs("bundle", bundle, o.Bundle)
+	}
 	if !o.wants(c.KubernetesVersion) {
 		differs("Kubernetes version", c.KubernetesVersion, o.KubernetesVersion)
 	}
