@@ -8,13 +8,11 @@ import (
 
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/cmd/localcluster"
-	"slipway.dev/slipway/images"
 	"slipway.dev/slipway/images/registry"
 )
 
 func newImagesPush(o *options) *cobra.Command {
-	var version, dir string
-	var trust registry.Options
+	var flags bundleFlags
 	c := &cobra.Command{
 		Use: "push REF", Short: "Put a bundle into a registry", Args: cobra.ExactArgs(1),
 		Long: "Check every byte of a bundle and put it into an OCI registry under a tag, as an index that any registry keeps. What is\n" +
@@ -27,20 +25,12 @@ func newImagesPush(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			flags := bundleFlags{version: version, bundle: dir}
-			if dir != "" {
-				flags.bundle = absolute(dir) // a bundle in a registry is copied by a registry's tools
-			}
-			from, err := flags.choose(o)
-			if err != nil {
-				return err
-			}
-			b, err := images.Open(from)
+			b, err := flags.fetched(c.Context(), o)
 			if err != nil {
 				return err
 			}
 			err = shown(c.Context(), o, "push-bundle", func(ctx context.Context, progress func(string)) error {
-				ref, err = registry.Push(ctx, b, ref, trust, progress)
+				ref, err = registry.Push(ctx, b, ref, flags.registry, progress)
 				return err
 			})
 			if err != nil {
@@ -50,10 +40,7 @@ func newImagesPush(o *options) *cobra.Command {
 			return err
 		},
 	}
-	c.Flags().StringVar(&version, "kubernetes-version", "", "Kubernetes version or minor (default: the newest supported)")
-	c.Flags().StringVar(&dir, "bundle", "", "directory of the bundle (default: the built one of that version)")
-	c.MarkFlagsMutuallyExclusive("kubernetes-version", "bundle")
-	registryFlags(c, &trust)
+	flags.add(c)
 	return c
 }
 

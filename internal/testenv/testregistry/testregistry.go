@@ -109,21 +109,23 @@ func (r *Registry) await(t *testing.T) {
 	}
 }
 
-// program compiles the registry, which is a module of its own. Go keeps what it has compiled.
+// program compiles the registry, which is a module of its own. Go keeps the program with what else it has built.
 func program(t *testing.T) string {
 	t.Helper()
 	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "slipway.dev/slipway").Output()
 	if err != nil {
 		testenv.Lacks(t, "needs go: %v", err)
 	}
-	out := filepath.Join(t.TempDir(), "registry")
-	build := exec.Command("go", "build", "-p", "1", "-o", out, ".")
+	build := exec.Command("go", "tool", "-n", "registry")
 	build.Dir = filepath.Join(string(bytes.TrimSpace(root)), "hack/registry")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := build.CombinedOutput(); err != nil {
-		testenv.Lacks(t, "compile the registry: %v: %s", err, text)
+	var stderr bytes.Buffer
+	build.Stderr = &stderr
+	out, err := build.Output()
+	if err != nil {
+		testenv.Lacks(t, "compile the registry: %v: %s", err, &stderr)
 	}
-	return out
+	return string(bytes.TrimSpace(out))
 }
 
 func freeAddress(t *testing.T, ip string) string {

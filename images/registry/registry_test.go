@@ -1,0 +1,638 @@
+package registry_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"slipway.dev/slipway/images"
+	"slipway.dev/slipway/images/registry"
+	"slipway.dev/slipway/internal/fault"
+	"slipway.dev/slipway/internal/testenv/testregistry"
+)
+
+// layers are what a small bundle is made of: kinds and sizes of components. The same name has the same content in all.
+type layers map[string]int
+
+func kindOf(name string) string {
+	kind, _, _ := strings.Cut(name, "-")
+	return kind
+}
+
+// makeBundle makes a bundle of components called KIND-NAME.
+func makeBundle(t *testing.T, dir string, components layers) *images.Bundle {
+	t.Helper()
+	index := v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex, Annotations: map[string]string{
+		images.AnnotationFormat: images.Format, images.AnnotationKubernetes: "v1.2.3", images.AnnotationPlatform: "linux/" + runtime.GOARCH,
+	}}
+	put := func(mediaType string, data []byte) v1.Descriptor {
+		d := v1.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
+		write(t, blob(dir, d), data)
+		return d
+	}
+	for name, size := range components {
+		content := make([]byte, size)
+		_, _ = rand.NewChaCha8(sha256.Sum256([]byte(name))).Read(content)
+		m := v1.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest, ArtifactType: "application/vnd.test",
+			Config: put(v1.MediaTypeEmptyJSON, []byte("{}")), Layers: []v1.Descriptor{put("application/vnd.oci.image.layer.v1.tar+zstd", content)}}
+		d := put(v1.MediaTypeImageManifest, encode(t, m))
+		d.Annotations = map[string]string{
+			images.AnnotationComponent: name, images.AnnotationKind: kindOf(name), images.AnnotationVersion: "v1",
+		}
+		index.Manifests = append(index.Manifests, d)
+	}
+	write(t, filepath.Join(dir, v1.ImageLayoutFile), encode(t, v1.ImageLayout{Version: v1.ImageLayoutVersion}))
+	write(t, filepath.Join(dir, v1.ImageIndexFile), encode(t, index))
+	b, err := images.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func encode(t *testing.T, v any) []byte {
+	t.Helper()
+	data, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func write(t *testing.T, path string, data []byte) {
+	t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, data, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func blob(dir string, d v1.Descriptor) string {
+	return filepath.Join(dir, v1.ImageBlobsDir, "sha256", d.Digest.Encoded())
+}
+
+// layerOf gives the layer of a component.
+func layerOf(t *testing.T, b *images.Bundle, name string) v1.Descriptor {
+	t.Helper()
+	for _, d := range b.Blobs(func(c images.Component) bool { return c.Name == name }) {
+		if strings.HasSuffix(d.MediaType, "tar+zstd") {
+			return d
+		}
+	}
+	t.Fatalf("no layer of %q", name)
+	return v1.Descriptor{}
+}
+
+// wire is between us and the registry: it counts, and a test can let it break things.
+type wire struct {
+	*httptest.Server
+	blobs   atomic.Int64 // bytes of blobs that went to us
+	written atomic.Int64 // requests that sent a part of a blob or a manifest
+	ranges  atomic.Int64 // requests for the rest of a blob
+	// spoil may change an answer; it may be nil.
+	mu    sync.Mutex
+	spoil func(*http.Request, *http.Response)
+}
+
+func newWire(t *testing.T, to *testregistry.Registry) *wire {
+	t.Helper()
+	w := &wire{}
+	target := &url.URL{Scheme: "http", Host: to.Addr}
+	p := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.Out.Host = r.In.Host
+		},
+		ModifyResponse: func(r *http.Response) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.count(r)
+			if w.spoil != nil {
+				w.spoil(r.Request, r)
+			}
+			return nil
+		},
+	}
+	p.ErrorLog = log.New(io.Discard, "", 0) // of connections that a test breaks
+	w.Server = httptest.NewUnstartedServer(p)
+	w.Config.ErrorLog = p.ErrorLog
+	w.Start()
+	t.Cleanup(w.Close)
+	return w
+}
+
+func (w *wire) count(r *http.Response) {
+	switch r.Request.Method {
+	case http.MethodPut, http.MethodPatch, http.MethodPost:
+		w.written.Add(1)
+	case http.MethodGet:
+		if !isBlob(r.Request) {
+			return
+		}
+		if r.Request.Header.Get("Range") != "" {
+			w.ranges.Add(1)
+		}
+		r.Body = &counting{ReadCloser: r.Body, n: &w.blobs}
+	}
+}
+
+func isBlob(r *http.Request) bool {
+	return r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/sha256:")
+}
+
+func (w *wire) spoils(spoil func(*http.Request, *http.Response)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.spoil = spoil
+}
+
+func (w *wire) ref(t *testing.T, rest string) registry.Ref {
+	t.Helper()
+	return parse(t, "oci://"+strings.TrimPrefix(w.URL, "http://")+"/slipway/bundle"+rest)
+}
+
+func parse(t *testing.T, text string) registry.Ref {
+	t.Helper()
+	ref, err := registry.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ref
+}
+
+type counting struct {
+	io.ReadCloser
+	n *atomic.Int64
+}
+
+func (c *counting) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+func quiet(string) {}
+
+func push(t *testing.T, b *images.Bundle, ref registry.Ref) registry.Ref {
+	t.Helper()
+	out, err := registry.Push(t.Context(), b, ref, registry.Options{}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// pull gives the directory below root.
+func pull(ctx context.Context, ref registry.Ref, root string, want registry.Selection) (string, error) {
+	r, err := registry.Open(ctx, ref, registry.Options{})
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	dir := registry.Dir(root, r.Digest())
+	return dir, r.Pull(ctx, dir, want, quiet)
+}
+
+func mustPull(t *testing.T, ref registry.Ref, root string) string {
+	t.Helper()
+	dir, err := pull(t.Context(), ref, root, registry.Whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func wantFault(t *testing.T, err error, id, says string) {
+	t.Helper()
+	all := fault.All(err)
+	if len(all) != 1 || all[0].ID != id || !strings.Contains(all[0].Error(), says) {
+		t.Errorf("got %v, want %s that says %q", err, id, says)
+	}
+}
+
+// same compares two directories, file by file.
+func same(t *testing.T, a, b string) {
+	t.Helper()
+	files := func(dir string) map[string][]byte {
+		out := map[string][]byte{}
+		err := fs.WalkDir(os.DirFS(dir), ".", func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			out[path], err = os.ReadFile(filepath.Join(dir, path))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	x, y := files(a), files(b)
+	for path, data := range x {
+		if !bytes.Equal(data, y[path]) {
+			t.Errorf("%s differs", path)
+		}
+	}
+	for path := range y {
+		if _, ok := x[path]; !ok {
+			t.Errorf("%s is left over", path)
+		}
+	}
+}
+
+func TestRefs(t *testing.T) {
+	const hash = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	for text, want := range map[string]string{
+		"oci://registry.example:5000/slipway/bundle:v1.37.1":          "",
+		"oci://registry/bundle:v1":                                    "", // a host without a dot is a host
+		"oci://registry:5000/my.team/bundle:v1":                       "",
+		"oci://[::1]:5000/bundle:v1":                                  "",
+		"oci://registry.example/slipway/bundle@" + hash:               "",
+		"oci://registry.example/slipway/bundle:v1@" + hash:            "oci://registry.example/slipway/bundle@" + hash,
+		"oci://registry.example/bundle":                               "error",
+		"oci://registry.example/":                                     "error",
+		"oci://registry.example":                                      "error",
+		"oci:///bundle:v1":                                            "error",
+		"oci://registry.example/Bundle:v1":                            "error",
+		"oci://user:word@registry.example/bundle:v1":                  "error",
+		"oci://registry.example/bundle@sha256:0":                      "error",
+		"oci://registry.example/b@sha512:" + strings.Repeat("0", 128): "error",
+		"registry.example/bundle:v1":                                  "error",
+	} {
+		ref, err := registry.Parse(text)
+		switch {
+		case want == "error":
+			wantFault(t, err, "option-invalid", text)
+		case err != nil:
+			t.Error(err)
+		case ref.String() != text && ref.String() != want:
+			t.Errorf("%s became %s", text, ref)
+		}
+	}
+	for text, want := range map[string]bool{"oci://x/y:z": true, "./oci://x": false, "/media/bundle": false, "registry.example/bundle:v1": false, "": false} {
+		if registry.IsRef(text) != want {
+			t.Errorf("%q is a reference: %v", text, !want)
+		}
+	}
+}
+
+const (
+	mib  = 1 << 20
+	more = 64 << 10 // what a pull may fetch besides layers
+)
+
+func TestPushAndPull(t *testing.T) {
+	w := newWire(t, testregistry.Start(t, testregistry.Options{}))
+	b := makeBundle(t, t.TempDir(), layers{"image-a": 3 * mib, "files-b": 2 * mib, "rootfs-c": 2 * mib, "manifests-d": 1000})
+	ref := push(t, b, w.ref(t, ":v1"))
+	if ref.Digest() != b.Digest() || ref.String() != w.ref(t, "@"+b.Digest()).String() {
+		t.Errorf("pushed as %s, the bundle is %s", ref, b.Digest())
+	}
+	// What is there is not sent again, under another tag neither.
+	w.written.Store(0)
+	push(t, b, w.ref(t, ":v1"))
+	push(t, b, w.ref(t, ":v1-again"))
+	if n := w.written.Load(); n > 1 {
+		t.Errorf("%d requests sent something a second time", n)
+	}
+	// To list what is in it costs next to nothing.
+	r, err := registry.Open(t.Context(), w.ref(t, ":v1"), registry.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprint(r.Components()), fmt.Sprint(b.Components()); got != want || w.blobs.Load() > more {
+		t.Errorf("%s instead of %s, at the cost of %d bytes", got, want, w.blobs.Load())
+	}
+	if _, err := r.Manifests(t.Context(), "manifests-d"); err == nil || strings.Contains(err.Error(), "missing") { // it is no tar
+		t.Errorf("manifests: %v", err)
+	}
+	r.Close()
+	if _, err := os.Stat(r.Dir()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s is left behind", r.Dir())
+	}
+	root := t.TempDir()
+	dir := mustPull(t, w.ref(t, ":v1"), root)
+	same(t, b.Dir(), dir)
+	if !registry.Here(dir, b.Digest(), registry.Whole) {
+		t.Error("it is not here")
+	}
+	w.blobs.Store(0)
+	mustPull(t, w.ref(t, ":v1"), root)
+	if n := w.blobs.Load(); n > more {
+		t.Errorf("a second pull fetched %d bytes", n)
+	}
+	if left, _ := filepath.Glob(filepath.Join(root, "*")); len(left) != 1 {
+		t.Errorf("there is more than the bundle: %v", left)
+	}
+}
+
+// TestForServers: a server does not need the root file system of machines. Who does gets it then.
+func TestForServers(t *testing.T) {
+	w := newWire(t, testregistry.Start(t, testregistry.Options{}))
+	b := makeBundle(t, t.TempDir(), layers{"image-a": mib, "rootfs-c": 2 * mib})
+	push(t, b, w.ref(t, ":v1"))
+	dir, err := pull(t.Context(), w.ref(t, ":v1"), t.TempDir(), registry.ForServers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := w.blobs.Load(); n > mib+more || !registry.Here(dir, b.Digest(), registry.ForServers) || registry.Here(dir, b.Digest(), registry.Whole) {
+		t.Errorf("%d bytes were fetched", n)
+	}
+	mustPull(t, w.ref(t, ":v1"), filepath.Dir(dir))
+	same(t, b.Dir(), dir)
+}
+
+// TestShared: what two bundles have in common is fetched once, and takes place once.
+func TestShared(t *testing.T) {
+	w := newWire(t, testregistry.Start(t, testregistry.Options{}))
+	one := makeBundle(t, t.TempDir(), layers{"image-a": mib, "image-b": 2 * mib, "image-c": 2 * mib})
+	two := makeBundle(t, t.TempDir(), layers{"image-b": 2 * mib, "image-c": 2 * mib, "image-d": mib})
+	push(t, one, w.ref(t, ":one"))
+	push(t, two, w.ref(t, ":two"))
+	root := t.TempDir()
+	first := mustPull(t, w.ref(t, ":one"), root)
+	shared := layerOf(t, one, "image-b")
+	// What is damaged on this disk is not taken over.
+	bad := layerOf(t, one, "image-c")
+	flip(t, blob(first, bad))
+	w.blobs.Store(0)
+	second := mustPull(t, w.ref(t, ":two"), root)
+	same(t, two.Dir(), second)
+	if n := w.blobs.Load(); n > 3*mib+more {
+		t.Errorf("%d bytes were fetched", n)
+	}
+	a, err := os.Stat(blob(first, shared))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.Stat(blob(second, shared)); err != nil || !os.SameFile(a, b) {
+		t.Errorf("it takes place twice: %v", err)
+	}
+}
+
+func flip(t *testing.T, path string) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)/2] ^= 1
+	write(t, path, data)
+}
+
+// cut lets an answer break off after so many bytes.
+type cut struct {
+	io.ReadCloser
+	left int
+}
+
+func (c *cut) Read(p []byte) (int, error) {
+	if c.left == 0 {
+		return 0, errors.New("cut")
+	}
+	n, err := c.ReadCloser.Read(p[:min(len(p), c.left)])
+	c.left -= n
+	return n, err
+}
+
+// TestBrokenConnection: each connection brings half a MiB. Nothing is fetched twice.
+func TestBrokenConnection(t *testing.T) {
+	w := newWire(t, testregistry.Start(t, testregistry.Options{}))
+	b := makeBundle(t, t.TempDir(), layers{"image-a": 3 * mib, "image-b": mib})
+	push(t, b, w.ref(t, ":v1"))
+	w.spoils(func(r *http.Request, resp *http.Response) {
+		if isBlob(r) {
+			resp.Body = &cut{resp.Body, mib / 2}
+		}
+	})
+	same(t, b.Dir(), mustPull(t, w.ref(t, ":v1"), t.TempDir()))
+	if n, ranges := w.blobs.Load(), w.ranges.Load(); n > 4*mib+more || ranges < 5 {
+		t.Errorf("%d bytes were fetched, by %d requests for a rest", n, ranges)
+	}
+}
+
+// TestInterrupted: what an interrupted pull has fetched is no bundle, and is not fetched again.
+func TestInterrupted(t *testing.T) {
+	w := newWire(t, testregistry.Start(t, testregistry.Options{}))
+	b := makeBundle(t, t.TempDir(), layers{"image-a": 3 * mib, "image-b": mib, "image-c": 5 * mib})
+	push(t, b, w.ref(t, ":v1"))
+	root := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	large := layerOf(t, b, "image-c").Digest.String()
+	w.spoils(func(r *http.Request, resp *http.Response) {
+		if strings.HasSuffix(r.URL.Path, large) {
+			resp.Body = &hook{resp.Body, 2 * mib, cancel}
+		}
+	})
+	dir, err := pull(ctx, w.ref(t, ":v1"), root, registry.Whole)
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("interrupted: %v", err)
+	}
+	if _, err := images.Open(dir); err == nil {
+		t.Error("half a bundle is one")
+	}
+	w.spoils(nil)
+	before := w.blobs.Load()
+	same(t, b.Dir(), mustPull(t, w.ref(t, ":v1"), root))
+	if again := w.blobs.Load() - before; again > 8*mib || w.ranges.Load() == 0 {
+		t.Errorf("%d bytes were fetched after %d, by %d requests for a rest", again, before, w.ranges.Load())
+	}
+	// What a power cut has damaged is found out, and fetched again.
+	third := t.TempDir()
+	junk := filepath.Join(registry.Dir(third, b.Digest()), v1.ImageBlobsDir, "sha256", strings.TrimPrefix(large, "sha256:")+".partial")
+	write(t, junk, make([]byte, mib))
+	same(t, b.Dir(), mustPull(t, w.ref(t, ":v1"), third))
+}
+
+// hook calls after so many bytes.
+type hook struct {
+	io.ReadCloser
+	left int
+	call func()
+}
+
+func (h *hook) Read(p []byte) (int, error) {
+	n, err := h.ReadCloser.Read(p)
+	if h.left -= n; h.left < 0 {
+		h.call()
+	}
+	return n, err
+}
+
+// TestDamaged: what a registry gives is not used unless it is what was asked for.
+func TestDamaged(t *testing.T) {
+	reg := testregistry.Start(t, testregistry.Options{})
+	w := newWire(t, reg)
+	b := makeBundle(t, t.TempDir(), layers{"image-a": mib, "files-b": mib})
+	other := makeBundle(t, t.TempDir(), layers{"image-a": mib})
+	push(t, b, w.ref(t, ":v1"))
+	push(t, other, w.ref(t, ":other"))
+	layer := layerOf(t, b, "image-a")
+	stored := filepath.Join(reg.Data, "docker/registry/v2/blobs/sha256", layer.Digest.Encoded()[:2], layer.Digest.Encoded(), "data")
+	root := t.TempDir()
+
+	flip(t, stored)
+	dir, err := pull(t.Context(), w.ref(t, ":v1"), root, registry.Whole)
+	wantFault(t, err, "bundle-corrupt", layer.Digest.String())
+	if _, err := images.Open(dir); err == nil {
+		t.Error("a damaged bundle is one")
+	}
+	if _, err := os.Stat(blob(dir, layer)); err == nil {
+		t.Error("the damaged blob has its name")
+	}
+	flip(t, stored)
+	same(t, b.Dir(), mustPull(t, w.ref(t, ":v1"), root))
+
+	none := "@sha256:" + strings.Repeat("0", 64)
+	_, err = pull(t.Context(), w.ref(t, none), root, registry.Whole)
+	wantFault(t, err, "bundle-missing", none)
+	_, err = pull(t.Context(), w.ref(t, ":v2"), root, registry.Whole)
+	wantFault(t, err, "bundle-missing", ":v2")
+
+	// A registry that gives another index than the one with the digest.
+	index, err := os.ReadFile(filepath.Join(other.Dir(), v1.ImageIndexFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.spoils(func(r *http.Request, resp *http.Response) {
+		if strings.HasSuffix(r.URL.Path, b.Digest()) {
+			resp.Body, resp.ContentLength = readCloser(index), int64(len(index))
+			resp.Header.Set("Content-Length", fmt.Sprint(len(index)))
+		}
+	})
+	_, err = pull(t.Context(), w.ref(t, "@"+b.Digest()), t.TempDir(), registry.Whole)
+	wantFault(t, err, "bundle-corrupt", other.Digest())
+
+	// What is damaged here is not pushed.
+	flip(t, blob(b.Dir(), layer))
+	_, err = registry.Push(t.Context(), b, w.ref(t, ":v3"), registry.Options{}, quiet)
+	wantFault(t, err, "bundle-corrupt", `"image-a"`)
+}
+
+type body struct{ *bytes.Reader }
+
+func (body) Close() error { return nil }
+
+func readCloser(data []byte) body { return body{bytes.NewReader(data)} }
+
+// TestTogether: two pulls at the same moment fetch a bundle once.
+func TestTogether(t *testing.T) {
+	w := newWire(t, testregistry.Start(t, testregistry.Options{}))
+	b := makeBundle(t, t.TempDir(), layers{"image-a": 4 * mib, "image-b": 4 * mib})
+	push(t, b, w.ref(t, ":v1"))
+	root := t.TempDir()
+	var all sync.WaitGroup
+	for range 3 {
+		all.Go(func() {
+			if _, err := pull(t.Context(), w.ref(t, ":v1"), root, registry.Whole); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	same(t, b.Dir(), registry.Dir(root, b.Digest()))
+	if n := w.blobs.Load(); n > 8*mib+more {
+		t.Errorf("%d bytes were fetched", n)
+	}
+}
+
+// TestOccupied: a directory with another bundle is left alone.
+func TestOccupied(t *testing.T) {
+	w := newWire(t, testregistry.Start(t, testregistry.Options{}))
+	b := makeBundle(t, t.TempDir(), layers{"image-a": mib})
+	push(t, b, w.ref(t, ":v1"))
+	r, err := registry.Open(t.Context(), w.ref(t, ":v1"), registry.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	other := makeBundle(t, t.TempDir(), layers{"files-b": mib})
+	wantFault(t, r.Pull(t.Context(), other.Dir(), registry.Whole, quiet), "option-invalid", other.Digest())
+	if err := other.Verify(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTLS(t *testing.T) {
+	reg := testregistry.Start(t, testregistry.Options{TLS: true})
+	theirs := testregistry.Start(t, testregistry.Options{TLS: true})
+	b := makeBundle(t, t.TempDir(), layers{"image-a": mib})
+	ref := parse(t, "oci://"+reg.Addr+"/bundle:v1")
+	trusting := registry.Options{CA: reg.CA}
+	if _, err := registry.Push(t.Context(), b, ref, trusting, quiet); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		o     registry.Options
+		fault string
+	}{
+		"its authority":           {trusting, ""},
+		"the system's":            {registry.Options{}, "registry-untrusted"},
+		"another authority":       {registry.Options{CA: theirs.CA}, "registry-untrusted"},
+		"plain HTTP may be":       {registry.Options{PlainHTTP: true}, "registry-untrusted"},
+		"a file that there isn't": {registry.Options{CA: reg.CA + "x"}, "option-invalid"},
+		"a file that is none":     {registry.Options{CA: filepath.Join(b.Dir(), "index.json")}, "option-invalid"},
+	} {
+		r, err := registry.Open(t.Context(), ref, tt.o)
+		switch {
+		case tt.fault != "":
+			wantFault(t, err, tt.fault, "")
+		case err != nil:
+			t.Errorf("%s: %v", name, err)
+		default:
+			r.Close()
+		}
+	}
+	reg.Stop()
+	_, err := registry.Open(t.Context(), ref, trusting)
+	wantFault(t, err, "registry-unreachable", reg.Addr)
+}
+
+// TestLogin: who the user is comes from Docker's configuration.
+func TestLogin(t *testing.T) {
+	reg := testregistry.Start(t, testregistry.Options{User: "amy", Password: "secret"})
+	b := makeBundle(t, t.TempDir(), layers{"image-a": mib})
+	ref := parse(t, "oci://"+reg.Addr+"/bundle:v1")
+	config := t.TempDir()
+	t.Setenv("DOCKER_CONFIG", config)
+	t.Setenv("HOME", config)
+	login := func(password string) {
+		auth := base64.StdEncoding.EncodeToString([]byte("amy:" + password))
+		write(t, filepath.Join(config, "config.json"), encode(t, map[string]any{"auths": map[string]any{reg.Addr: map[string]string{"auth": auth}}}))
+	}
+	_, err := registry.Push(t.Context(), b, ref, registry.Options{}, quiet)
+	wantFault(t, err, "registry-denied", reg.Addr)
+	login("wrong")
+	_, err = registry.Push(t.Context(), b, ref, registry.Options{}, quiet)
+	wantFault(t, err, "registry-denied", reg.Addr)
+	_, err = registry.Open(t.Context(), ref, registry.Options{})
+	wantFault(t, err, "registry-denied", reg.Addr)
+	if strings.Contains(fmt.Sprint(err), "wrong") {
+		t.Errorf("the error has the password: %v", err)
+	}
+	login("secret")
+	push(t, b, ref)
+	same(t, b.Dir(), mustPull(t, ref, t.TempDir()))
+}
