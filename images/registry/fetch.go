@@ -128,12 +128,8 @@ func (r *Remote) fetchRest(ctx context.Context, d v1.Descriptor, b *growing) err
 	}
 	watchdog := time.AfterFunc(idleTime, func() { cancel(errIdle) })
 	defer watchdog.Stop()
-	awake := readerFunc(func(p []byte) (int, error) {
-		n, err := resp.Body.Read(p)
-		watchdog.Reset(idleTime)
-		return n, err
-	})
-	_, err = io.Copy(b, io.LimitReader(awake, d.Size-b.at+1)) // one byte more than is missing shows that there is too much
+	// One byte more than is missing shows that there is too much.
+	_, err = io.Copy(b, io.LimitReader(&watched{resp.Body, watchdog}, d.Size-b.at+1))
 	switch {
 	case err != nil && errors.Is(context.Cause(ctx), errIdle):
 		return errIdle
@@ -143,9 +139,17 @@ func (r *Remote) fetchRest(ctx context.Context, d v1.Descriptor, b *growing) err
 	return err
 }
 
-type readerFunc func([]byte) (int, error)
+// watched is a reader that keeps a timer from going off as long as something comes.
+type watched struct {
+	io.Reader
+	timer *time.Timer
+}
 
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.Reader.Read(p)
+	w.timer.Reset(idleTime)
+	return n, err
+}
 
 // growing is the file of a blob, with the hash of what is in it.
 type growing struct {

@@ -14,7 +14,7 @@ func (s sent) RoundTrip(*http.Request) (*http.Response, error) { return nil, s }
 // addresses for safe.
 func TestGuard(t *testing.T) {
 	wire := sent{errors.New("it was sent")}
-	for url, clear := range map[string]bool{
+	for url, harmless := range map[string]bool{
 		"https://192.0.2.1/v2/": true, "https://registry.example/v2/": true,
 		"http://127.0.0.1:5000/v2/": true, "http://[::1]:5000/v2/": true, "http://localhost:5000/v2/": true,
 		"http://192.0.2.1/v2/": false, "http://10.0.0.1:5000/v2/": false, "http://registry.local/v2/": false, "http://localhost.example/v2/": false,
@@ -28,7 +28,7 @@ func TestGuard(t *testing.T) {
 			if resp != nil {
 				resp.Body.Close()
 			}
-			if want := clear || plain; errors.Is(err, wire) != want {
+			if want := harmless || plain; errors.Is(err, wire) != want {
 				t.Errorf("%s, allowed %v: %v", url, plain, err)
 			}
 		}
