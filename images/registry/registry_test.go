@@ -15,48 +15,17 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"slipway.dev/slipway/images"
 	"slipway.dev/slipway/images/registry"
 	"slipway.dev/slipway/internal/testenv/testregistry"
 )
-
-func TestRefs(t *testing.T) {
-	const hash = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-	for text, want := range map[string]string{
-		"oci://registry.example:5000/slipway/bundle:v1.37.1":          "",
-		"oci://registry/bundle:v1":                                    "", // a host without a dot is a host
-		"oci://registry:5000/my.team/bundle:v1":                       "",
-		"oci://[::1]:5000/bundle:v1":                                  "",
-		"oci://registry.example/slipway/bundle@" + hash:               "",
-		"oci://registry.example/slipway/bundle:v1@" + hash:            "oci://registry.example/slipway/bundle@" + hash,
-		"oci://registry.example/bundle":                               "error",
-		"oci://registry.example/":                                     "error",
-		"oci://registry.example":                                      "error",
-		"oci:///bundle:v1":                                            "error",
-		"oci://registry.example/Bundle:v1":                            "error",
-		"oci://user:word@registry.example/bundle:v1":                  "error",
-		"oci://registry.example/bundle@sha256:0":                      "error",
-		"oci://registry.example/b@sha512:" + strings.Repeat("0", 128): "error",
-		"registry.example/bundle:v1":                                  "error",
-	} {
-		ref, err := registry.Parse(text)
-		switch {
-		case want == "error":
-			wantFault(t, err, "option-invalid", text)
-		case err != nil:
-			t.Error(err)
-		case ref.String() != text && ref.String() != want:
-			t.Errorf("%s became %s", text, ref)
-		}
-	}
-	for text, want := range map[string]bool{"oci://x/y:z": true, "./oci://x": false, "/media/bundle": false, "registry.example/bundle:v1": false, "": false} {
-		if registry.IsRef(text) != want {
-			t.Errorf("%q is a reference: %v", text, !want)
-		}
-	}
-}
 
 const (
 	mib  = 1 << 20
@@ -296,6 +265,26 @@ type body struct{ *bytes.Reader }
 func (body) Close() error { return nil }
 
 func readCloser(data []byte) body { return body{bytes.NewReader(data)} }
+
+// TestNoBundle: something else that registries hold.
+func TestNoBundle(t *testing.T) {
+	w := newWire(t, testregistry.Start(t, testregistry.Options{}))
+	img, err := random.Image(1000, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tag, err := name.NewTag(strings.TrimPrefix(w.URL, "http://") + "/slipway/bundle:image")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(remote.Write(tag, img), remote.WriteIndex(tag.Tag("index"), mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: img}))); err != nil {
+		t.Fatal(err)
+	}
+	for _, tag := range []string{":image", ":index"} {
+		_, err := registry.Open(t.Context(), w.ref(t, tag), registry.Options{})
+		wantFault(t, err, "bundle-corrupt", "something else than a bundle")
+	}
+}
 
 // TestTogether: two pulls at the same moment fetch a bundle once.
 func TestTogether(t *testing.T) {
