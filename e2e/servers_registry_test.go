@@ -205,8 +205,9 @@ func (r *registryTest) join(t *testing.T) {
 	checkServers(t, r.group, 2)
 }
 
+// reset does not need the bundle, nor does a node.
 func (r *registryTest) reset(t *testing.T, hosts [3][]string) {
-	r.must(t, 2, "slipway reset")
+	r.must(t, 2, "rm -r /var/lib/slipway/bundles && slipway doctor && slipway reset")
 	r.must(t, 1, "slipway reset")
 	r.sameHost(t, 2, hosts[2])
 	r.sameHost(t, 1, hosts[1], auditLog)
