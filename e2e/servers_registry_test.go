@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -51,8 +52,9 @@ func TestServersRegistry(t *testing.T) {
 			t.FailNow()
 		}
 	}
-	r.registry.Stop()
 	slipway(t, "down", r.name)
+	t.Run("machines", r.machines)
+	r.registry.Stop()
 	before.compare(t, takeInventory(t))
 }
 
@@ -211,6 +213,25 @@ func (r *registryTest) reset(t *testing.T, hosts [3][]string) {
 	r.must(t, 1, "slipway reset")
 	r.sameHost(t, 2, hosts[2])
 	r.sameHost(t, 1, hosts[1], auditLog)
+}
+
+// machines: those of this computer are made from a bundle in a registry, too. On loopback that needs no TLS.
+func (r *registryTest) machines(t *testing.T) {
+	reg := testregistry.Start(t, testregistry.Options{Data: r.registry.Data})
+	repository, digest, _ := strings.Cut(strings.Replace(r.byDigest, r.registry.Addr, reg.Addr, 1), "@")
+	pulled := filepath.Join(filepath.Dir(string(testenv.NeedBundle(t))), strings.Replace(digest, ":", "-", 1))
+	if _, err := os.Stat(pulled); err == nil {
+		t.Fatalf("%q is there already", pulled)
+	}
+	t.Cleanup(func() { os.RemoveAll(pulled) })
+	t.Cleanup(func() { exec.Command(binary(), "down", r.name).Run() })
+	args := []string{"machines", "up", "--name", r.name, "--egress=false", "--bundle", repository + "@" + digest}
+	slipway(t, args...)
+	reg.Stop() // a second time nobody is asked
+	slipway(t, args...)
+	slipway(t, "ssh", r.name, r.machine(1), "--", "true")
+	slipway(t, "images", "verify", "--bundle", repository+"@"+digest)
+	slipway(t, "down", r.name)
 }
 
 // prepare has no state of its own: what it has downloaded goes by the journal alone. What was there before stays.

@@ -32,10 +32,13 @@ type repository struct {
 	base http.RoundTripper // without who the user is
 }
 
-// answerTime is how long a registry may take to begin with its answer.
-const answerTime = time.Minute
+// How long a registry may take to begin with its answer: what it was sent it may first have to move to a store elsewhere.
+const (
+	answerTime = time.Minute
+	storeTime  = 10 * time.Minute
+)
 
-func newRepository(ref Ref, o Options) (*repository, error) {
+func newRepository(ref Ref, o Options, patience time.Duration) (*repository, error) {
 	var opts []name.Option
 	if o.PlainHTTP {
 		opts = append(opts, name.Insecure)
@@ -49,7 +52,7 @@ func newRepository(ref Ref, o Options) (*repository, error) {
 		return nil, errors.New("the registry library has no transport of its own")
 	}
 	t = t.Clone()
-	t.ResponseHeaderTimeout = answerTime
+	t.ResponseHeaderTimeout = patience
 	if o.CA != "" {
 		if t.TLSClientConfig, err = trusting(o.CA); err != nil {
 			return nil, err

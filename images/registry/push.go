@@ -22,7 +22,7 @@ func Push(ctx context.Context, b *images.Bundle, ref Ref, o Options, report func
 	if ref.tag == "" {
 		return Ref{}, fault.New("option-invalid", op, errors.New("the reference has no tag"), "name a tag, for example the Kubernetes version")
 	}
-	repo, err := newRepository(ref, o)
+	repo, err := newRepository(ref, o, storeTime)
 	if err != nil {
 		return Ref{}, err
 	}

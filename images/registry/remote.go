@@ -37,7 +37,7 @@ const metadataLimit = 16 << 20
 // directory that Close removes. The faults are registry-unreachable, registry-denied, registry-untrusted, bundle-missing,
 // and those of images.Open.
 func Open(ctx context.Context, ref Ref, o Options) (*Remote, error) {
-	repo, err := newRepository(ref, o)
+	repo, err := newRepository(ref, o, answerTime)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +82,12 @@ func (r *Remote) glance(ctx context.Context, dir string) (*images.Bundle, error)
 	if err := errors.Join(g.Wait(), writeLayout(dir, data)); err != nil {
 		return nil, err
 	}
-	return images.Open(dir)
+	b, err := images.Open(dir)
+	var f *fault.Error
+	if errors.As(err, &f) { // the directory says nothing to anybody
+		f.Op = fmt.Sprintf("open bundle %q", r.repo.ref)
+	}
+	return b, err
 }
 
 func (r *Remote) glanceAt(ctx context.Context, dir string, d v1.Descriptor) error {
