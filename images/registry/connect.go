@@ -34,7 +34,7 @@ type repository struct {
 
 // How long a registry may take to begin with its answer: what it was sent it may first have to move to a store elsewhere.
 const (
-	answerTime = time.Minute
+	answerTime = 30 * time.Second
 	storeTime  = 10 * time.Minute
 )
 

@@ -25,7 +25,7 @@ const (
 )
 
 // errIdle ends a request that nothing comes of any more.
-var errIdle = fmt.Errorf("nothing came for %v", idleTime)
+var errIdle = errors.New("the connection is silent")
 
 // errDigest is that all bytes are there and are not those that were asked for.
 var errDigest = errors.New("its content does not match its digest")
@@ -126,10 +126,10 @@ func (r *Remote) fetchRest(ctx context.Context, d v1.Descriptor, b *growing) err
 			return err
 		}
 	}
-	watchdog := time.AfterFunc(idleTime, func() { cancel(errIdle) })
+	watchdog := time.AfterFunc(r.idle, func() { cancel(errIdle) })
 	defer watchdog.Stop()
 	// One byte more than is missing shows that there is too much.
-	_, err = io.Copy(b, io.LimitReader(&watched{resp.Body, watchdog}, d.Size-b.at+1))
+	_, err = io.Copy(b, io.LimitReader(&watched{resp.Body, watchdog, r.idle}, d.Size-b.at+1))
 	switch {
 	case err != nil && errors.Is(context.Cause(ctx), errIdle):
 		return errIdle
@@ -143,11 +143,12 @@ func (r *Remote) fetchRest(ctx context.Context, d v1.Descriptor, b *growing) err
 type watched struct {
 	io.Reader
 	timer *time.Timer
+	idle  time.Duration
 }
 
 func (w *watched) Read(p []byte) (int, error) {
 	n, err := w.Reader.Read(p)
-	w.timer.Reset(idleTime)
+	w.timer.Reset(w.idle)
 	return n, err
 }
 

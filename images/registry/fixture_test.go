@@ -133,6 +133,7 @@ func newWire(t *testing.T, to *testregistry.Registry) *wire {
 			return nil
 		},
 	}
+	p.FlushInterval = -1
 	p.ErrorLog = log.New(io.Discard, "", 0) // of connections that a test breaks
 	w.Server = httptest.NewUnstartedServer(p)
 	w.Config.ErrorLog = p.ErrorLog

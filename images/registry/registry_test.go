@@ -201,6 +201,52 @@ func TestInterrupted(t *testing.T) {
 	same(t, b.Dir(), mustPull(t, w.ref(t, ":v1"), third))
 }
 
+// TestSilentConnection: nobody waits for ever. Each connection brings half a MiB and then nothing; at last they bring nothing
+// at all.
+func TestSilentConnection(t *testing.T) {
+	w := newWire(t, testregistry.Start(t, testregistry.Options{}))
+	b := makeBundle(t, t.TempDir(), layers{"image-a": 2 * mib})
+	push(t, b, w.ref(t, ":v1"))
+	r, err := registry.Open(t.Context(), w.ref(t, ":v1"), registry.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	r.SetIdle(200 * time.Millisecond)
+	silentAfter := func(n int) func(*http.Request, *http.Response) {
+		return func(req *http.Request, resp *http.Response) {
+			if isBlob(req) {
+				resp.Body = &silent{ReadCloser: resp.Body, left: n, gone: req.Context().Done()}
+			}
+		}
+	}
+	w.spoils(silentAfter(mib / 2))
+	dir := filepath.Join(t.TempDir(), "bundle")
+	if err := r.Pull(t.Context(), dir, registry.Whole, quiet); err != nil {
+		t.Fatal(err)
+	}
+	same(t, b.Dir(), dir)
+	w.spoils(silentAfter(0))
+	wantFault(t, r.Pull(t.Context(), filepath.Join(t.TempDir(), "none"), registry.Whole, quiet), "registry-unreachable", "silent")
+}
+
+// silent gives no more after so many bytes, and does not end before the one who reads has gone.
+type silent struct {
+	io.ReadCloser
+	left int
+	gone <-chan struct{}
+}
+
+func (s *silent) Read(p []byte) (int, error) {
+	if s.left == 0 {
+		<-s.gone
+		return 0, io.ErrUnexpectedEOF
+	}
+	n, err := s.ReadCloser.Read(p[:min(len(p), s.left)])
+	s.left -= n
+	return n, err
+}
+
 func sizeOf(pattern string) int64 {
 	found, _ := filepath.Glob(pattern)
 	if len(found) != 1 {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
@@ -25,6 +26,7 @@ type Remote struct {
 	*images.Bundle
 	repo   *repository
 	client *http.Client
+	idle   time.Duration // see idleTime
 }
 
 // parallel is how many blobs are sent or fetched at the same time.
@@ -46,7 +48,7 @@ func Open(ctx context.Context, ref Ref, o Options) (*Remote, error) {
 	if err != nil {
 		return nil, repo.failed(op, err)
 	}
-	r := &Remote{repo: repo, client: client}
+	r := &Remote{repo: repo, client: client, idle: idleTime}
 	dir, err := os.MkdirTemp("", "slipway-bundle-")
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", op, err)
