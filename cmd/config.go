@@ -22,7 +22,9 @@ func (f *hostFlags) merge(c *cobra.Command, h *server.Host, file config.Host) {
 	unlessGiven(c, "node-name", &h.NodeName, file.NodeName)
 	unlessGiven(c, "advertise-address", &f.address, file.AdvertiseAddress)
 	unlessGiven(c, "kubernetes-version", &f.bundle.version, file.KubernetesVersion)
-	unlessGiven(c, "bundle", &f.bundle.dir, file.Bundle)
+	unlessGiven(c, "bundle", &f.bundle.bundle, file.Bundle)
+	unlessGiven(c, "registry-ca", &f.bundle.registry.CA, file.RegistryCA)
+	unlessGiven(c, "registry-plain-http", &f.bundle.registry.PlainHTTP, file.RegistryPlainHTTP)
 	unlessGiven(c, "skip", &h.Skip, &file.Skip)
 	unlessGiven(c, "ignore-preflight", &h.Ignore, &file.IgnorePreflight)
 }

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"text/tabwriter"
@@ -11,42 +12,91 @@ import (
 	"slipway.dev/slipway/images"
 	"slipway.dev/slipway/images/build"
 	"slipway.dev/slipway/images/pins"
+	"slipway.dev/slipway/images/registry"
 )
 
 func newImages(o *options) *cobra.Command {
 	c := &cobra.Command{
-		Use: "images", Short: "Build, list and verify bundles, and load images of your own",
+		Use: "images", Short: "Build, list, verify, push and pull bundles, and load images of your own",
 		Long: "A bundle holds everything that nodes of one Kubernetes version need: programs, container images and the root\n" +
 			"file system of machines. It is an OCI image layout, and nothing in it is used before its digest was checked.",
 		Example: "  slipway images build\n  slipway images load dev app.tar",
 		Args:    cobra.NoArgs, // or a mistyped subcommand would print this help and succeed
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newImagesBuild(o), newImagesListed(o), newImagesVerify(o))
+	c.AddCommand(newImagesBuild(o), newImagesListed(o), newImagesVerify(o), newImagesPush(o), newImagesPull(o))
 	return c
 }
 
-// bundleFlags choose a bundle: by its version among the built ones, or by its directory.
-type bundleFlags struct{ version, dir string }
+// bundleFlags choose a bundle: by its version among the built ones, by its directory, or by its reference in a registry.
+type bundleFlags struct {
+	version, bundle string
+	registry        registry.Options
+}
+
+// bundleUsage is what --bundle takes.
+const bundleUsage = "directory of the bundle, or oci://HOST/NAME:TAG in a registry"
 
 func (f *bundleFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.version, "kubernetes-version", "", "Kubernetes version or minor (default: the newest supported)")
-	c.Flags().StringVar(&f.dir, "bundle", "", "directory of the bundle (default: the built one of that version)")
+	c.Flags().StringVar(&f.bundle, "bundle", "", bundleUsage+" (default: the built one of that version)")
 	c.MarkFlagsMutuallyExclusive("kubernetes-version", "bundle")
+	registryFlags(c, &f.registry)
 }
 
-func (f *bundleFlags) path(o *options) (string, error) {
-	if f.dir != "" {
-		return absolute(f.dir), nil
+// registryFlags say how a registry is trusted.
+func registryFlags(c *cobra.Command, r *registry.Options) {
+	c.Flags().StringVar(&r.CA, "registry-ca", "", "file with authorities that a registry may have its certificate from, besides the system's")
+	c.Flags().BoolVar(&r.PlainHTTP, "registry-plain-http", false, "let a registry be spoken to without TLS, passwords included")
+}
+
+// choose gives the bundle as a directory or a reference. A reference is never taken for a path, nor the other way round.
+func (f *bundleFlags) choose(o *options) (string, error) {
+	switch {
+	case registry.IsRef(f.bundle):
+		_, err := registry.Parse(f.bundle)
+		return f.bundle, err
+	case f.bundle != "":
+		return absolute(f.bundle), nil
 	}
 	set, err := pins.For(f.version)
 	return localcluster.BundleDir(o.CacheDir, set.Kubernetes), err
 }
 
-func (f *bundleFlags) open(o *options) (*images.Bundle, error) {
-	dir, err := f.path(o)
+// look opens a bundle to read what is in it; of one in a registry only what is small is fetched. done is called at the end.
+func (f *bundleFlags) look(ctx context.Context, o *options) (b *images.Bundle, done func(), err error) {
+	bundle, err := f.choose(o)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !registry.IsRef(bundle) {
+		b, err = images.Open(bundle)
+		return b, func() {}, err
+	}
+	ref, err := registry.Parse(bundle)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := registry.Open(ctx, ref, f.registry)
+	if err != nil {
+		return nil, nil, err
+	}
+	return r.Bundle, r.Close, nil
+}
+
+// fetched opens a bundle with all that is in it, which in a registry's case is in the cache then.
+func (f *bundleFlags) fetched(ctx context.Context, o *options) (*images.Bundle, error) {
+	dir, err := f.choose(o)
 	if err != nil {
 		return nil, err
+	}
+	if registry.IsRef(dir) {
+		show, finish := showEvents(o, "text")
+		dir, err = localcluster.Pull(ctx, o.dirs(), dir, f.registry, show)
+		finish()
+		if err != nil {
+			return nil, err
+		}
 	}
 	return images.Open(dir)
 }
@@ -58,11 +108,12 @@ func newImagesListed(o *options) *cobra.Command {
 		Use: "list", Short: "List what is in a bundle", Args: cobra.NoArgs,
 		Long:    "List the components of a bundle with version, digest and compressed size.",
 		Example: "  slipway images list --kubernetes-version 1.36\n  slipway images list -o json",
-		RunE: func(*cobra.Command, []string) error {
-			b, err := flags.open(o)
+		RunE: func(c *cobra.Command, _ []string) error {
+			b, done, err := flags.look(c.Context(), o)
 			if err != nil {
 				return err
 			}
+			defer done()
 			if output == "json" {
 				return json.NewEncoder(o.Stdout).Encode(b.Components())
 			}
@@ -90,10 +141,11 @@ func newImagesVerify(o *options) *cobra.Command {
 	var flags bundleFlags
 	c := &cobra.Command{
 		Use: "verify", Short: "Check every byte of a bundle against its digests", Args: cobra.NoArgs,
-		Long:    "Read every blob of a bundle and name each one that is missing or damaged, with the component it belongs to.",
+		Long: "Read every blob of a bundle and name each one that is missing or damaged, with the component it belongs to.\n" +
+			"A bundle in a registry is pulled into the cache first.",
 		Example: "  slipway images verify --bundle /media/stick/bundle",
 		RunE: func(c *cobra.Command, _ []string) error {
-			b, err := flags.open(o)
+			b, err := flags.fetched(c.Context(), o)
 			if err != nil {
 				return err
 			}

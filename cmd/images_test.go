@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"slipway.dev/slipway/images"
 	"slipway.dev/slipway/images/build"
+	"slipway.dev/slipway/internal/testenv/testregistry"
 )
 
 func TestImages(t *testing.T) {
@@ -67,17 +69,21 @@ func smallBundle(t *testing.T) (dir, layer string) {
 	t.Helper()
 	dir = t.TempDir()
 	put := func(data []byte) v1.Descriptor {
-		d := v1.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}
+		d := v1.Descriptor{MediaType: v1.MediaTypeImageManifest, Digest: digest.FromBytes(data), Size: int64(len(data))}
 		layer = filepath.Join(dir, "blobs", "sha256", d.Digest.Encoded())
 		write(t, layer, data)
 		return d
 	}
-	manifest := put(encode(t, v1.Manifest{Config: put([]byte("{}")), Layers: []v1.Descriptor{put([]byte("layer"))}}))
+	version := specs.Versioned{SchemaVersion: 2}
+	manifest := put(encode(t, v1.Manifest{
+		Versioned: version, MediaType: v1.MediaTypeImageManifest, Config: put([]byte("{}")), Layers: []v1.Descriptor{put([]byte("layer"))},
+	}))
 	put([]byte("layer"))
 	manifest.Annotations = map[string]string{
 		images.AnnotationComponent: "runc", images.AnnotationKind: images.KindFiles, images.AnnotationVersion: "v1.5.2",
 	}
 	write(t, filepath.Join(dir, "index.json"), encode(t, v1.Index{
+		Versioned: version, MediaType: v1.MediaTypeImageIndex,
 		Manifests: []v1.Descriptor{manifest},
 		Annotations: map[string]string{
 			images.AnnotationFormat: images.Format, images.AnnotationKubernetes: "v1.37.1",
@@ -119,5 +125,43 @@ func TestShowBuild(t *testing.T) {
 	done()
 	if want := "[ 1/10] go-runc-1.5 1.2s\n"; out.String() != want {
 		t.Errorf("got %q, want %q", out.String(), want)
+	}
+}
+
+// TestImagesInRegistry: a bundle goes through a registry and comes back the same.
+func TestImagesInRegistry(t *testing.T) {
+	dir, _ := smallBundle(t)
+	reg := testregistry.Start(t, testregistry.Options{TLS: true})
+	ref, trust := "oci://"+reg.Addr+"/slipway/bundle:v1", " --registry-ca "+reg.CA
+	out, err := runImages(t, "push --bundle "+dir+" "+ref+trust)
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	byDigest := lines[len(lines)-1]
+	if err != nil || !strings.HasPrefix(byDigest, "oci://"+reg.Addr+"/slipway/bundle@sha256:") {
+		t.Fatalf("push: %v: %s", err, out)
+	}
+	copied := filepath.Join(t.TempDir(), "copied")
+	for _, c := range []struct {
+		args    string
+		out     string
+		problem string
+	}{
+		{"list --bundle " + ref + trust, "runc        files   v1.5.2    sha256:", ""},
+		{"list --bundle " + ref, "", "certificate"},
+		{"verify --bundle " + byDigest + trust, `Kubernetes v1.37.1, 1 components`, ""},
+		{"pull " + byDigest + trust, strings.Replace(byDigest[strings.Index(byDigest, "sha256"):], ":", "-", 1), ""},
+		{"pull " + ref + trust + " --output " + copied, copied, ""},
+		{"verify --bundle " + copied, "is whole", ""},
+		{"pull " + reg.Addr + "/slipway/bundle:v1", "", `begin with "oci://"`},
+		{"pull oci://" + reg.Addr + "/slipway/bundle", "", "a tag or a digest"},
+		{"push --bundle " + ref + " " + strings.Replace(ref, "v1", "v2", 1) + trust, byDigest, ""}, // from one registry to another
+		{"push --bundle " + dir + " " + byDigest + trust, "", "no tag"},
+	} {
+		out, err := runImages(t, c.args)
+		if (err == nil) != (c.problem == "") || err != nil && !strings.Contains(err.Error(), c.problem) {
+			t.Errorf("%s: error %v, want %q", c.args, err, c.problem)
+		}
+		if !strings.Contains(out, c.out) {
+			t.Errorf("%s: %q does not have %q", c.args, out, c.out)
+		}
 	}
 }

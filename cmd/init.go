@@ -50,8 +50,8 @@ func (f *hostFlags) read(o *options, h *server.Host) (err error) {
 				"see --help of the command")
 		}
 	}
-	dir, berr := f.bundle.path(o)
-	h.Bundle, h.KubernetesVersion = dir, f.bundle.version
+	bundle, berr := f.bundle.choose(o)
+	h.Bundle, h.KubernetesVersion, h.Registry = bundle, f.bundle.version, f.bundle.registry
 	return errors.Join(err, berr)
 }
 
@@ -61,10 +61,11 @@ func newInit(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use: "init", Short: "Make this server the first control plane of a new cluster",
 		Long: "Makes the server that it runs on the first control plane of a new cluster: certificates, container runtime, control\n" +
-			"plane, kubelet, network and DNS, all from the bundle; nothing is downloaded. It prints the commands that other servers\n" +
+			"plane, kubelet, network and DNS, all from the bundle; nothing else is downloaded. It prints the commands that other servers\n" +
 			"join with. Interrupted at any point, the same command goes on where it stopped; `slipway reset` takes everything back.\n" +
 			"`slipway init --dry-run` lists the steps, which --skip can leave out, and what each would change.",
 		Example: "  slipway init --bundle /media/bundle --dry-run\n" +
+			"  slipway init --bundle oci://registry.example:5000/slipway/bundle:v1.37.1 --registry-ca ca.crt\n" +
 			"  slipway init --bundle /media/bundle --control-plane-endpoint api.example.com:6443 --upload-certs\n" +
 			"  slipway init --config init.yaml" + exampleOf("init.yaml", initExample),
 		Args:    cobra.NoArgs,

@@ -22,9 +22,10 @@ func newPrepare(o *options) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var err error
-			if h.Bundle, err = bundle.path(o); err != nil {
+			if h.Bundle, err = bundle.choose(o); err != nil {
 				return err
 			}
+			h.Registry = bundle.registry
 			show, finish := showEvents(o, output)
 			err = server.Prepare(c.Context(), h, show)
 			finish()

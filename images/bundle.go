@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 
+	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"slipway.dev/slipway/internal/fault"
@@ -43,7 +44,7 @@ func Open(dir string) (*Bundle, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fault.New("bundle-missing", fmt.Sprintf("open bundle %q", dir), errors.New("there is none"),
-			"build one with `slipway images build`")
+			"build one with `slipway images build`; one in a registry is written oci://HOST/NAME:TAG")
 	case err != nil:
 		return nil, corrupt(fmt.Sprintf("open bundle %q", dir), err)
 	}
@@ -133,6 +134,25 @@ func (b *Bundle) names(kind string) []string {
 	for _, p := range b.parts {
 		if kind == "" || p.Kind == kind {
 			out = append(out, p.Name)
+		}
+	}
+	return out
+}
+
+// Blobs gives the descriptors of all that the wanted components consist of, and of the manifests of the others, each once.
+func (b *Bundle) Blobs(want func(Component) bool) []v1.Descriptor {
+	var out []v1.Descriptor
+	seen := map[digest.Digest]bool{}
+	for _, p := range b.parts {
+		blobs := p.blobs()
+		if !want(p.Component) {
+			blobs = blobs[:1]
+		}
+		for _, d := range blobs {
+			if !seen[d.Digest] {
+				seen[d.Digest] = true
+				out = append(out, d)
+			}
 		}
 	}
 	return out

@@ -25,6 +25,8 @@ type Host struct {
 	AdvertiseAddress  *string  `yaml:"advertiseAddress,omitempty"`
 	KubernetesVersion *string  `yaml:"kubernetesVersion,omitempty"`
 	Bundle            *string  `yaml:"bundle,omitempty"`
+	RegistryCA        *string  `yaml:"registryCA,omitempty"`
+	RegistryPlainHTTP *bool    `yaml:"registryPlainHTTP,omitempty"`
 	Skip              []string `yaml:"skip,omitempty"`
 	IgnorePreflight   []string `yaml:"ignorePreflight,omitempty"`
 }

@@ -81,6 +81,15 @@ func HasJournal() (bool, error) {
 	return len(j.Entries()) > 0, nil
 }
 
+// Claim records directories that are going to be filled outside of a run of steps. The lock must be held.
+func Claim(step string, dirs ...string) error {
+	journal, err := openJournal()
+	if err != nil {
+		return err
+	}
+	return engine.NewHost(journal).Claim(step, dirs...)
+}
+
 // WriteFiles writes files on this host by the journal, outside of a run of steps. The lock must be held.
 func WriteFiles(step string, files []engine.File) error {
 	journal, err := openJournal()

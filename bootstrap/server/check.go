@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"strings"
@@ -16,7 +15,6 @@ import (
 	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/node"
 	"slipway.dev/slipway/bootstrap/preflight"
-	"slipway.dev/slipway/images"
 	"slipway.dev/slipway/internal/fault"
 )
 
@@ -28,16 +26,6 @@ func checkRoot() error {
 }
 
 func validHost(name string) bool { return len(validation.IsDNS1123Subdomain(name)) == 0 }
-
-// open opens the bundle. The fault is bundle-version where it is not of the version that was asked for.
-func (h Host) open() (*images.Bundle, error) {
-	b, err := images.Open(h.Bundle)
-	if err != nil || h.wants(b.KubernetesVersion()) {
-		return b, err
-	}
-	return nil, fault.New("bundle-version", fmt.Sprintf("use Kubernetes version %q", h.KubernetesVersion),
-		fmt.Errorf("the bundle %q is of %s", h.Bundle, b.KubernetesVersion()), "name another bundle, or leave out one of the two")
-}
 
 // wants tells whether a version is the one that was asked for, or of the minor that was.
 func (h Host) wants(version string) bool {

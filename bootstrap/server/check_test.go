@@ -22,9 +22,40 @@ func TestWants(t *testing.T) {
 	}
 }
 
+func begun(bundle string, from *origin) *state {
+	return &state{From: from, Spec: &bootstrap.NodeSpec{
+		Cluster: bootstrap.Cluster{KubernetesVersion: "v1.37.1", Endpoint: "api:6443", Dedicated: true}, Bundle: bundle,
+	}}
+}
+
+// TestOtherBundleThanBefore: a tag means what it meant when the run began, so no registry is asked.
+func TestOtherBundleThanBefore(t *testing.T) {
+	const tag, byDigest, dir = "oci://r:5000/b:v1", "oci://r:5000/b@sha256:0", "/var/lib/slipway/bundles/sha256-0"
+	pulled := begun(dir, &origin{Asked: tag, Ref: byDigest})
+	for _, tt := range []struct {
+		earlier *state
+		bundle  string
+		says    string // nothing: the same
+	}{
+		{pulled, tag, ""},
+		{pulled, byDigest, ""},
+		{pulled, dir, ""},
+		{pulled, "oci://r:5000/b:v2", "with bundle " + tag + ", this is with oci://r:5000/b:v2"},
+		{pulled, "/b", "with bundle " + tag},
+		{begun("/b", nil), "/b", ""},
+		{begun("/b", nil), "/x/../b", ""},
+		{begun("/b", nil), tag, "with bundle /b, this is with " + tag},
+	} {
+		err := InitOptions{Host: Host{Bundle: tt.bundle}, Endpoint: "api"}.same(tt.earlier)
+		if (err == nil) != (tt.says == "") || err != nil && !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%v, then %q: %v, want %q", tt.earlier.From, tt.bundle, err, tt.says)
+		}
+	}
+}
+
 // TestOtherVersionThanBefore: an interrupted run is not completed with another version than it began with.
 func TestOtherVersionThanBefore(t *testing.T) {
-	s := &bootstrap.NodeSpec{Cluster: bootstrap.Cluster{KubernetesVersion: "v1.37.1", Endpoint: "api:6443", Dedicated: true}, Bundle: "/b"}
+	s := begun("/b", nil)
 	o := InitOptions{Host: Host{Bundle: "/b", KubernetesVersion: "1.37"}, Endpoint: "api"}
 	if err := o.same(s); err != nil {
 		t.Error(err)

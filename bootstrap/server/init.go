@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"slipway.dev/slipway/bootstrap/node"
 	"slipway.dev/slipway/bootstrap/preflight"
 	"slipway.dev/slipway/certs"
+	"slipway.dev/slipway/images/registry"
 	"slipway.dev/slipway/internal/fault"
 )
 
@@ -26,9 +26,10 @@ import (
 type Host struct {
 	NodeName string     // empty: the host's name
 	Address  netip.Addr // zero: that of the default route
-	Bundle   string     // directory
+	Bundle   string     // directory, or reference to a registry
 	// KubernetesVersion is the version or minor that the bundle must be of; empty: any.
 	KubernetesVersion string
+	Registry          registry.Options // how one is trusted
 
 	Ignore []string // checks whose problems are only reported
 	Skip   []string // steps that the administrator does himself
@@ -124,6 +125,7 @@ func Init(ctx context.Context, o InitOptions, report engine.Report) (*Cluster, e
 	}
 	defer release(held)
 	s, err := o.state(ctx)
+	defer s.close()
 	if err != nil {
 		return nil, err
 	}
@@ -134,6 +136,9 @@ func Init(ctx context.Context, o InitOptions, report engine.Report) (*Cluster, e
 	}
 	c, err := invitation(s.Spec)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.pull(ctx, o.Host, report); err != nil {
 		return nil, err
 	}
 	ctx, cancel := o.within(ctx, "bring up the control plane")
@@ -157,7 +162,7 @@ func (o InitOptions) state(ctx context.Context) (*state, error) {
 	case s.Done:
 		return s, nil
 	}
-	return s, o.same(s.Spec)
+	return s, o.same(s)
 }
 
 // described is what there is to say of a node.
@@ -185,7 +190,7 @@ func PlanInit(ctx context.Context, o InitOptions) ([]engine.Change, error) {
 	case s.Done:
 		return nil, nil
 	}
-	return s.plan(ctx)
+	return s.plan(ctx, o.Host)
 }
 
 // IsNode tells whether Init or Join has made this host a node.
@@ -208,7 +213,7 @@ func PlanNode(ctx context.Context) ([]engine.Change, error) {
 		return nil, fault.New("not-a-node", "see what differs on this host", errors.New("neither init nor join has made it a node"),
 			"see what these would change: `slipway init --dry-run`, `slipway join --dry-run`")
 	}
-	return s.plan(ctx)
+	return s.plan(ctx, Host{})
 }
 
 func (s *state) steps(ctx context.Context) ([]engine.Step, error) {
@@ -219,12 +224,21 @@ func (s *state) steps(ctx context.Context) ([]engine.Step, error) {
 	return engine.Without(steps, s.Skip)
 }
 
-func (s *state) plan(ctx context.Context) ([]engine.Change, error) {
+// plan needs of a bundle only what is small.
+func (s *state) plan(ctx context.Context, h Host) ([]engine.Change, error) {
+	defer s.close()
+	if err := s.open(ctx, h); err != nil {
+		return nil, err
+	}
+	if s.source != nil {
+		s.Spec.Bundle = s.source.Dir()
+	}
 	steps, err := s.steps(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return engine.Plan(ctx, s.Spec.Node.Name, steps)
+	changes, err := engine.Plan(ctx, s.Spec.Node.Name, steps)
+	return append(s.source.planned(), changes...), err
 }
 
 func (s *state) run(ctx context.Context, report engine.Report) error {
@@ -238,17 +252,26 @@ func (s *state) run(ctx context.Context, report engine.Report) error {
 	return s.finish()
 }
 
-// begin makes the specification, with all keys. Nothing has been written when it returns.
+// begin opens the bundle and makes the specification, with all keys. Nothing has been written when it returns.
 func (o InitOptions) begin(ctx context.Context) (*state, error) {
 	n, err := o.node()
 	if err != nil {
 		return nil, err
 	}
 	n.Init, n.ControlPlane = true, true
-	b, err := o.open()
+	b, err := o.open(ctx)
 	if err != nil {
 		return nil, err
 	}
+	s, err := o.specify(ctx, n, b)
+	if err != nil {
+		b.close()
+		return nil, err
+	}
+	return s.with(b), nil
+}
+
+func (o InitOptions) specify(ctx context.Context, n bootstrap.Node, b *source) (*state, error) {
 	endpoint, err := endpointOf(o.Endpoint, n.Address)
 	if err != nil {
 		return nil, err
@@ -269,7 +292,7 @@ func (o InitOptions) begin(ctx context.Context) (*state, error) {
 	if err := cas.Complete(o.Keys, now); err != nil {
 		return nil, err
 	}
-	plan, err := fleet.NewPlan(c, []bootstrap.Node{n}, cas, b.Dir(), now)
+	plan, err := fleet.NewPlan(c, []bootstrap.Node{n}, cas, b.dir, now)
 	if err != nil {
 		return nil, err
 	}
@@ -328,16 +351,16 @@ func invitation(s *bootstrap.NodeSpec) (*Cluster, error) {
 const caFile = "/etc/kubernetes/pki/ca.crt"
 
 // same refuses to complete an interrupted run with other settings.
-func (o InitOptions) same(s *bootstrap.NodeSpec) error {
+func (o InitOptions) same(earlier *state) error {
+	s := earlier.Spec
 	endpoint, err := endpointOf(o.Endpoint, s.Node.Address)
 	if err != nil {
 		return err
 	}
-	bundle, err := filepath.Abs(o.Bundle)
-	if err != nil {
+	var d differences
+	if err := d.bundle(earlier, o.Bundle); err != nil {
 		return err
 	}
-	var d differences
 	c := s.Cluster
 	d.compare("cluster name", c.Name, o.ClusterName)
 	d.compare("endpoint", c.Endpoint, endpoint)
@@ -346,7 +369,6 @@ func (o InitOptions) same(s *bootstrap.NodeSpec) error {
 	d.compare("DNS domain", c.DNSDomain, o.DNSDomain)
 	d.compare("CNI none", c.NoCNI, o.CNI == "none")
 	d.compare("workloads", !c.Dedicated, o.Workloads)
-	d.compare("bundle", s.Bundle, bundle)
 	if !o.wants(c.KubernetesVersion) {
 		d.compare("Kubernetes version", c.KubernetesVersion, o.KubernetesVersion)
 	}
@@ -368,6 +390,14 @@ func (d *differences) compare(what string, is, wanted any) {
 			fmt.Errorf("that was with %s %v, this is with %v", what, is, wanted),
 			"use the same settings, or take it back first with `slipway reset`"))
 	}
+}
+
+func (d *differences) bundle(earlier *state, text string) error {
+	asked, same, err := earlier.began(text)
+	if err == nil && !same {
+		d.compare("bundle", asked, text)
+	}
+	return err
 }
 
 func alreadyNode(op string, s *bootstrap.NodeSpec) error {

@@ -92,22 +92,13 @@ func Join(ctx context.Context, o JoinOptions, report engine.Report) (*Cluster, e
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := o.within(ctx, "join the cluster")
-	defer cancel()
 	held, err := node.Lock()
 	if err != nil {
 		return nil, err
 	}
 	defer release(held)
-	s, err := load()
-	if err != nil {
-		return nil, err
-	}
-	if s != nil {
-		err = j.same(s)
-	} else if s, err = j.discover(ctx, report); err == nil {
-		err = s.save()
-	}
+	s, err := j.state(ctx, report)
+	defer s.close()
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +107,29 @@ func Join(ctx context.Context, o JoinOptions, report engine.Report) (*Cluster, e
 	if s.Done {
 		return c, nil
 	}
+	if err := s.pull(ctx, o.Host, report); err != nil {
+		return nil, err
+	}
+	ctx, cancel := o.within(ctx, "join the cluster")
+	defer cancel()
 	return c, s.run(ctx, report)
+}
+
+// state is what an earlier run kept, or what a new one begins with.
+func (j *joining) state(ctx context.Context, report engine.Report) (*state, error) {
+	ctx, cancel := j.within(ctx, "find the cluster")
+	defer cancel()
+	s, err := load()
+	if err != nil {
+		return nil, err
+	}
+	if s != nil {
+		return s, j.same(s)
+	}
+	if s, err = j.discover(ctx, report); err != nil {
+		return nil, err
+	}
+	return s, s.save()
 }
 
 // same refuses to take this host for a node of another cluster, and to complete an interrupted run with other settings.
@@ -136,12 +149,10 @@ func (j *joining) same(s *state) error {
 	if s.Done {
 		return nil
 	}
-	bundle, err := filepath.Abs(j.Bundle)
-	if err != nil {
+	var d differences
+	if err := d.bundle(s, j.Bundle); err != nil {
 		return err
 	}
-	var d differences
-	d.compare("bundle", s.Spec.Bundle, bundle)
 	if j.Address.IsValid() {
 		d.compare("address", n.Address, j.Address)
 	}
@@ -174,7 +185,7 @@ func PlanJoin(ctx context.Context, o JoinOptions) ([]engine.Change, error) {
 			return nil, err
 		}
 	}
-	return s.plan(ctx)
+	return s.plan(ctx, j.Host)
 }
 
 // discover is a step of its own in the events.
@@ -195,12 +206,22 @@ func (j *joining) discover(ctx context.Context, report engine.Report) (s *state,
 	return s, engine.Run(ctx, n.Name, []engine.Step{step}, report)
 }
 
-// begin finds the cluster, and makes the specification from what it says. Nothing has been written when it returns.
+// begin opens the bundle, finds the cluster, and makes the specification from what it says. Nothing has been written when
+// it returns.
 func (j *joining) begin(ctx context.Context, n bootstrap.Node, progress func(string)) (*state, error) {
-	b, err := j.open()
+	b, err := j.open(ctx)
 	if err != nil {
 		return nil, err
 	}
+	s, err := j.specify(ctx, n, b, progress)
+	if err != nil {
+		b.close()
+		return nil, err
+	}
+	return s.with(b), nil
+}
+
+func (j *joining) specify(ctx context.Context, n bootstrap.Node, b *source, progress func(string)) (*state, error) {
 	found, credentials, err := j.find(ctx, progress)
 	if err != nil {
 		return nil, err
@@ -219,15 +240,15 @@ func (j *joining) begin(ctx context.Context, n bootstrap.Node, progress func(str
 		return nil, fmt.Errorf("read the API's address: %w", err)
 	}
 	c.Endpoint = net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "443"))
-	err = errors.Join(checkVersion(b, c, j.ControlPlane), checkName(ctx, client, n.Name), j.preflight(ctx, n, c, found.ClockSkew))
+	err = errors.Join(checkVersion(b.Bundle, c, j.ControlPlane), checkName(ctx, client, n.Name), j.preflight(ctx, n, c, found.ClockSkew))
 	if err != nil {
 		return nil, err
 	}
 	s := &state{Skip: j.Skip}
 	if j.ControlPlane {
-		s.Spec, err = j.controlPlane(ctx, client, c, n, b.Dir())
+		s.Spec, err = j.controlPlane(ctx, client, c, n, b.dir)
 	} else {
-		s.Spec, err = j.worker(ctx, client, c, n, found.CA, b.Dir(), progress)
+		s.Spec, err = j.worker(ctx, client, c, n, found.CA, b.dir, progress)
 	}
 	if err == nil && j.Endpoint != "" {
 		s.Spec.Servers = []string{j.Endpoint}

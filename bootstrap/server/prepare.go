@@ -14,8 +14,6 @@ func Prepare(ctx context.Context, h Host, report engine.Report) error {
 	if err := checkRoot(); err != nil {
 		return err
 	}
-	ctx, cancel := h.within(ctx, "prepare this host")
-	defer cancel()
 	held, err := node.Lock()
 	if err != nil {
 		return err
@@ -28,15 +26,25 @@ func Prepare(ctx context.Context, h Host, report engine.Report) error {
 	if s != nil {
 		return alreadyNode("prepare this host for kubeadm", s.Spec)
 	}
-	b, err := images.Open(h.Bundle)
+	name, err := hostName()
+	if err != nil {
+		return err
+	}
+	found, err := h.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer found.close()
+	if err := found.pull(ctx, name, report); err != nil {
+		return err
+	}
+	ctx, cancel := h.within(ctx, "prepare this host")
+	defer cancel()
+	b, err := images.Open(found.dir)
 	if err != nil {
 		return err
 	}
 	steps, err := node.PrepareSteps(b, inContainer())
-	if err != nil {
-		return err
-	}
-	name, err := hostName()
 	if err != nil {
 		return err
 	}

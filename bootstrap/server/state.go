@@ -26,6 +26,9 @@ type state struct {
 	Done    bool                `json:"done"`
 	Spec    *bootstrap.NodeSpec `json:"spec"`
 	Skip    []string            `json:"skip,omitempty"` // steps that the administrator does himself
+	From    *origin             `json:"from,omitempty"` // of a bundle from a registry
+
+	source *source // nil, or the bundle as it was opened
 }
 
 const stateVersion = 1

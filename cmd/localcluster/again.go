@@ -48,7 +48,9 @@ func (c *Cluster) same(o Options) error {
 		if err != nil {
 			return err
 		}
-		differs("bundle", c.Bundle, dir)
+		if c.Asked == "" || c.Asked != o.Bundle {
+			differs("bundle", c.Bundle, dir)
+		}
 	}
 	if o.Bundle == "" || o.Version != "" {
 		set, err := pins.For(o.Version)

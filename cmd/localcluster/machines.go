@@ -13,6 +13,7 @@ import (
 
 	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/engine"
+	"slipway.dev/slipway/images/registry"
 	"slipway.dev/slipway/internal/fault"
 	"slipway.dev/slipway/providers/local"
 )
@@ -21,12 +22,14 @@ import (
 type MachineOptions struct {
 	Name   string
 	Count  int
-	Bundle string // directory; empty: the default one
+	Bundle string // directory, or reference to a registry; empty: the default one
 	Egress bool
 	Subnet netip.Prefix // zero: the first free one
 	// Shares are directories of this computer that the machines see, read-only.
 	Shares []Share
 	Wait   time.Duration
+	// Registry says how one is trusted.
+	Registry registry.Options
 }
 
 // Share is a directory of this computer and where machines see it.
@@ -65,10 +68,6 @@ func UpMachines(ctx context.Context, d Dirs, o MachineOptions, report engine.Rep
 		return nil, err
 	}
 	defer unlock()
-	ctx, cancel := context.WithTimeoutCause(ctx, o.Wait, fault.New("not-ready-in-time",
-		fmt.Sprintf("start the machines of %q", o.Name), fmt.Errorf("it took longer than %v", o.Wait),
-		"run the same command with a longer --wait: it goes on where it stopped"))
-	defer cancel()
 	c, err := Open(d, o.Name)
 	var f *fault.Error
 	switch {
@@ -80,12 +79,16 @@ func UpMachines(ctx context.Context, d Dirs, o MachineOptions, report engine.Rep
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, o.Wait, fault.New("not-ready-in-time",
+		fmt.Sprintf("start the machines of %q", o.Name), fmt.Errorf("it took longer than %v", o.Wait),
+		"run the same command with a longer --wait: it goes on where it stopped"))
+	defer cancel()
 	return c, inTime(ctx, c.startMachines(ctx, report))
 }
 
 // beginMachines checks everything, and only then writes the first file.
 func beginMachines(ctx context.Context, d Dirs, o MachineOptions, report engine.Report) (*Cluster, error) {
-	u, b, err := prepare(ctx, d, Options{Bundle: o.Bundle}, report)
+	u, b, err := prepare(ctx, d, Options{Bundle: o.Bundle, Registry: o.Registry}, report)
 	if err != nil {
 		return nil, err
 	}

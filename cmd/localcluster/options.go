@@ -8,6 +8,7 @@ import (
 
 	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/certs"
+	"slipway.dev/slipway/images/registry"
 	"slipway.dev/slipway/internal/fault"
 )
 
@@ -15,7 +16,8 @@ import (
 type Options struct {
 	Name                   string
 	ControlPlanes, Workers int
-	Bundle                 string // directory; empty: the default one of Version
+	Bundle                 string // directory, or reference to a registry; empty: the default one of Version
+	Registry               registry.Options
 	Version                string // minor or full version; empty: the default
 	Egress                 bool
 	Subnet                 netip.Prefix // of the machines; zero: the first free one

@@ -99,3 +99,24 @@ func TestNewRecord(t *testing.T) {
 		t.Errorf("cluster %+v", r.Cluster)
 	}
 }
+
+// TestSameReference: what a tag meant when the cluster was made it goes on to mean, so no registry is asked.
+func TestSameReference(t *testing.T) {
+	const tag, hash = "oci://registry:5000/bundle:v1", "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	d := Dirs{Cache: "/cache"}
+	o := goodOptions()
+	o.Bundle = tag
+	made := &Cluster{dirs: d}
+	made.Bundle, made.Asked, made.Keys = "/cache/bundles/"+strings.Replace(hash, ":", "-", 1), askedRef(o), o.Keys
+	made.Cluster.ControlPlanes = []bootstrap.Member{{}}
+	made.Cluster.PodCIDR, made.Cluster.ServiceCIDR = o.PodCIDR, o.ServiceCIDR
+	for bundle, same := range map[string]bool{
+		tag: true, "oci://other/name@" + hash: true, made.Bundle: true, // the digest is the bundle, wherever it comes from
+		"oci://registry:5000/bundle:v2": false, "oci://registry:5000/bundle@" + strings.Replace(hash, "e3", "00", 1): false, "/b": false,
+	} {
+		o.Bundle = bundle
+		if err := made.same(o); (err == nil) != same {
+			t.Errorf("%s: %v", bundle, err)
+		}
+	}
+}

@@ -19,6 +19,7 @@ import (
 	"slipway.dev/slipway/bootstrap/fleet"
 	"slipway.dev/slipway/images"
 	"slipway.dev/slipway/images/pins"
+	"slipway.dev/slipway/images/registry"
 	"slipway.dev/slipway/internal/fault"
 	"slipway.dev/slipway/providers/local"
 )
@@ -30,7 +31,12 @@ func BundleDir(cache, kubernetes string) string {
 	return filepath.Join(cache, "bundles", kubernetes+"-"+runtime.GOARCH)
 }
 
+// bundleDir is where the bundle lies. Of one that a tag names only the registry knows.
 func bundleDir(d Dirs, o Options) (string, error) {
+	if registry.IsRef(o.Bundle) {
+		ref, err := registry.Parse(o.Bundle)
+		return registry.Dir(pulled(d), ref.Digest()), err
+	}
 	if o.Bundle != "" {
 		return filepath.Abs(o.Bundle)
 	}
@@ -39,6 +45,15 @@ func bundleDir(d Dirs, o Options) (string, error) {
 		return "", err
 	}
 	return BundleDir(d.Cache, set.Kubernetes), nil
+}
+
+// openBundle opens a bundle that is here.
+func openBundle(dir string, o Options) (*images.Bundle, error) {
+	b, err := images.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	return b, sameVersion(o, b)
 }
 
 // sameVersion refuses a bundle of another version than the one that was asked for.
@@ -57,7 +72,7 @@ func sameVersion(o Options, b *images.Bundle) error {
 func newRecord(o Options, b *images.Bundle, u *images.Unpacked, self string) Record {
 	gateway := o.Subnet.Masked().Addr().Next()
 	r := Record{
-		Version: recordVersion, Created: time.Now().UTC(), Subnet: o.Subnet, Keys: o.Keys, Bundle: b.Dir(),
+		Version: recordVersion, Created: time.Now().UTC(), Subnet: o.Subnet, Keys: o.Keys, Bundle: b.Dir(), Asked: askedRef(o),
 		Layers: []string{self, u.Files, u.Rootfs}, Programs: u.Files, Store: u.Containerd,
 		Network: local.Network{
 			Cluster: o.Name, Subnet: o.Subnet, Gateway: gateway,

@@ -40,10 +40,11 @@ type Record struct {
 	// Removing is set as soon as its removal began: from then on it can only be removed.
 	Removing bool `json:"removing,omitempty"`
 	// What machines are made of, so that all that are made later are like the first.
-	Bundle    string   `json:"bundle"`   // directory
-	Layers    []string `json:"layers"`   // of the root file systems, topmost first
-	Programs  string   `json:"programs"` // the layer with the bundle's programs
-	Store     string   `json:"store"`    // the unpacked containerd store that the machines' are cloned from
+	Bundle    string   `json:"bundle"`          // directory
+	Asked     string   `json:"asked,omitempty"` // the reference, of a bundle from a registry
+	Layers    []string `json:"layers"`          // of the root file systems, topmost first
+	Programs  string   `json:"programs"`        // the layer with the bundle's programs
+	Store     string   `json:"store"`           // the unpacked containerd store that the machines' are cloned from
 	Resolvers []string `json:"resolvers,omitempty"`
 	// Kubeconfigs are the files that the cluster's context was merged into.
 	Kubeconfigs []string `json:"kubeconfigs,omitempty"`

@@ -116,19 +116,20 @@ func runcOf(u *images.Unpacked) string { return filepath.Join(u.Files, "usr/loca
 // prepare runs every check that needs no cluster, all problems at once, and unpacks the bundle.
 func prepare(ctx context.Context, d Dirs, o Options, report engine.Report) (*images.Unpacked, *images.Bundle, error) {
 	p := local.New(local.Config{StateDir: d.State, RunDir: d.Run})
-	dir, verr := bundleDir(d, o)
 	var b *images.Bundle
-	if verr == nil {
-		b, verr = images.Open(dir)
+	dir, berr := bundleDir(d, o)
+	if berr == nil && askedRef(o) == "" {
+		b, berr = openBundle(dir, o)
 	}
-	if verr == nil {
-		verr = sameVersion(o, b)
+	err := errors.Join(p.Check(ctx), certs.CheckKubeconfig(o.Kubeconfig), berr, checkSpace(d.State))
+	if err == nil && b == nil { // it may be large, and is not pulled in vain
+		b, err = pullBundle(ctx, d, o, report)
 	}
-	if err := errors.Join(p.Check(ctx), certs.CheckKubeconfig(o.Kubeconfig), verr, checkSpace(d.State)); err != nil {
+	if err != nil {
 		return nil, nil, err
 	}
 	var u *images.Unpacked
-	err := engine.Run(ctx, "", []engine.Step{
+	err = engine.Run(ctx, "", []engine.Step{
 		oneStep("unpack-bundle", func(ctx context.Context, progress func(string)) (err error) {
 			u, err = b.Unpack(ctx, filepath.Join(d.Cache, "store"), progress)
 			return err

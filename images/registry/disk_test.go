@@ -1,0 +1,63 @@
+package registry_test
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"slipway.dev/slipway/images"
+	"slipway.dev/slipway/images/registry"
+	"slipway.dev/slipway/internal/testenv"
+	"slipway.dev/slipway/internal/testenv/testregistry"
+)
+
+// TestFullDisk: the disk is too small, or gets full in the middle. Nothing half is left to be used, and with more room the
+// same pull goes on.
+func TestFullDisk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		testenv.Lacks(t, "needs root")
+	}
+	disk := t.TempDir()
+	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=68m"); err != nil {
+		testenv.Lacks(t, "mount a small disk: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(disk, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	w := newWire(t, testregistry.Start(t, testregistry.Options{}))
+	b := makeBundle(t, t.TempDir(), layers{"image-a": 4 * mib, "image-b": 4 * mib})
+	push(t, b, w.ref(t, ":v1"))
+	_, err := pull(t.Context(), w.ref(t, ":v1"), disk, registry.Whole)
+	wantFault(t, err, "disk-full", "it needs 72 MiB")
+	if w.blobs.Load() > more {
+		t.Errorf("%d bytes were fetched all the same", w.blobs.Load())
+	}
+	if err := unix.Mount("", disk, "", unix.MS_REMOUNT, "size=80m"); err != nil {
+		t.Fatal(err)
+	}
+	filler := filepath.Join(disk, "filler")
+	w.spoils(func(r *http.Request, _ *http.Response) {
+		if isBlob(r) {
+			write(t, filler, make([]byte, 75*mib))
+		}
+	})
+	dir, err := pull(t.Context(), w.ref(t, ":v1"), disk, registry.Whole)
+	wantFault(t, err, "disk-full", "no space left")
+	if _, err := images.Open(dir); err == nil {
+		t.Error("half a bundle is one")
+	}
+	w.spoils(nil)
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	before := w.blobs.Load()
+	same(t, b.Dir(), mustPull(t, w.ref(t, ":v1"), disk))
+	if again := w.blobs.Load() - before; again >= 8*mib {
+		t.Errorf("%d bytes were fetched again", again)
+	}
+}

@@ -1,0 +1,231 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/renameio/v2"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"slipway.dev/slipway/images"
+	"slipway.dev/slipway/internal/fault"
+	"slipway.dev/slipway/internal/flock"
+)
+
+// Dir is where the bundle with this digest lies below root.
+func Dir(root, digest string) string {
+	return filepath.Join(root, strings.Replace(digest, ":", "-", 1))
+}
+
+// Selection says which components of a bundle are wanted; of the others only the manifests are.
+type Selection func(images.Component) bool
+
+// Whole is all of a bundle.
+func Whole(images.Component) bool { return true }
+
+// ForServers is what a host that has an operating system needs.
+func ForServers(c images.Component) bool { return c.Kind != images.KindRootfs }
+
+// Here tells whether the directory has the bundle with this digest and all that is wanted of it, by the sizes of the
+// blobs. What is in them is checked when they are used.
+func Here(dir, digest string, want Selection) bool {
+	b, err := images.Open(dir)
+	if err != nil || b.Digest() != digest {
+		return false
+	}
+	for _, d := range b.Blobs(want) {
+		if !has(dir, d) {
+			return false
+		}
+	}
+	return true
+}
+
+func has(dir string, d v1.Descriptor) bool {
+	info, err := os.Stat(blobPath(dir, d))
+	return err == nil && info.Mode().IsRegular() && info.Size() == d.Size
+}
+
+// Pull makes dir the bundle, with what is wanted of it. Blobs that are there, or in a bundle beside it, are not fetched; an
+// interrupted pull goes on where it stopped, and a second one at the same time waits for the first. The directory becomes
+// a bundle at the end, with its index. The faults are those of Open, bundle-corrupt, and disk-full.
+func (r *Remote) Pull(ctx context.Context, dir string, want Selection, report func(string)) error {
+	op := fmt.Sprintf("pull bundle %q to %q", r.Ref(), dir)
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // a bundle has no secrets
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	held, err := flock.Wait(ctx, dir+".lock", flock.Exclusive)
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	defer held.Remove()
+	if Here(dir, r.Digest(), want) {
+		return nil
+	}
+	if err := r.pull(ctx, op, dir, want, report); err != nil {
+		return r.diskOr(op, err)
+	}
+	return nil
+}
+
+// diskOr keeps the errors of this host's disk apart from those of the registry.
+func (r *Remote) diskOr(op string, err error) error {
+	var path *os.PathError
+	switch {
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return fault.New("disk-full", op, err, "free some space and run the same command again: it goes on where it stopped")
+	case errors.As(err, &path):
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	return r.repo.failed(op, err)
+}
+
+func (r *Remote) pull(ctx context.Context, op, dir string, want Selection, report func(string)) error {
+	if err := vacant(dir, r.Digest()); err != nil {
+		return err
+	}
+	var todo []v1.Descriptor
+	var missing int64
+	for _, d := range r.Blobs(want) {
+		if !has(dir, d) && r.takeOver(dir, d) != nil {
+			todo = append(todo, d)
+			missing += d.Size
+		}
+	}
+	if err := checkSpace(op, dir, missing); err != nil {
+		return err
+	}
+	m := newMeter(missing, report)
+	defer m.stop()
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for _, d := range todo {
+		g.Go(func() error { return r.fetch(gctx, dir, d, m.add) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	index, err := os.ReadFile(filepath.Join(r.Dir(), v1.ImageIndexFile))
+	if err != nil {
+		return err
+	}
+	return writeLayout(dir, index)
+}
+
+// vacant refuses to mix two bundles in one directory.
+func vacant(dir, digest string) error {
+	b, err := images.Open(dir)
+	if err != nil || b.Digest() == digest {
+		return nil //nolint:nilerr // what cannot be opened is no bundle, or one that is to be made whole
+	}
+	return fault.New("option-invalid", fmt.Sprintf("put bundle %s into %q", digest, dir),
+		fmt.Errorf("there is another one in it, %s", b.Digest()), "choose another directory, or remove that one")
+}
+
+// takeOver gets a blob from what is small and here already, or from a bundle beside dir: as a hard link, since nobody
+// writes to a blob, or else as a copy. It is checked on the way.
+func (r *Remote) takeOver(dir string, d v1.Descriptor) error {
+	beside, err := filepath.Glob(filepath.Join(filepath.Dir(dir), "*", v1.ImageBlobsDir, "sha256", d.Digest.Encoded()))
+	if err != nil {
+		return err
+	}
+	err = fmt.Errorf("%s: %w", d.Digest, os.ErrNotExist)
+	for _, from := range append([]string{blobPath(r.Dir(), d)}, beside...) {
+		if err = linkBlob(from, blobPath(dir, d), d); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+func linkBlob(from, to string, d v1.Descriptor) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	verifier := d.Digest.Verifier()
+	if n, err := io.Copy(verifier, in); err != nil || n != d.Size || !verifier.Verified() {
+		return errors.Join(errDigest, err)
+	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	if err := os.Remove(to); err != nil && !errors.Is(err, os.ErrNotExist) { // of another size: see has
+		return err
+	}
+	if os.Link(from, to) == nil {
+		return nil
+	}
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return writeFile(to, data)
+}
+
+// reserve is left free on the disk.
+const reserve = 64 << 20
+
+func checkSpace(op, dir string, need int64) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return fmt.Errorf("look at the free space of %q: %w", dir, err)
+	}
+	free := int64(st.Bavail) * st.Bsize //nolint:gosec // no disk has 2^63 bytes
+	if need == 0 || free >= need+reserve {
+		return nil
+	}
+	return fault.New("disk-full", op, fmt.Errorf("it needs %d MiB, %d MiB are free", (need+reserve)>>20, free>>20),
+		"free some space, or choose another folder")
+}
+
+// writeFile makes a file that has its name only once it is whole and on the disk.
+func writeFile(path string, data []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // a bundle has no secrets
+		return err
+	}
+	return renameio.WriteFile(path, data, 0o644)
+}
+
+// meter says each second how much of a transfer is done.
+type meter struct {
+	done, total atomic.Int64
+	quit        chan struct{}
+}
+
+func newMeter(total int64, report func(string)) *meter {
+	m := &meter{quit: make(chan struct{})}
+	m.total.Store(total)
+	go func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-m.quit:
+				return
+			case <-tick.C:
+				report(fmt.Sprintf("%d of %d MiB", m.done.Load()>>20, m.total.Load()>>20))
+			}
+		}
+	}()
+	return m
+}
+
+func (m *meter) add(n int64) { m.done.Add(n) }
+
+func (m *meter) set(done, total int64) {
+	m.done.Store(done)
+	m.total.Store(total)
+}
+
+func (m *meter) stop() { close(m.quit) }
