@@ -61,11 +61,11 @@ func printCertificates(o *options, output outputFormat, list []certs.Status) err
 		var problems []string
 		for _, f := range s.Findings {
 			problems = append(problems, string(f.Kind))
-			if f.Kind == certs.ExpiresSoon {
+			if f.Kind == certs.ExpiresSoon && !s.External {
 				soon = append(soon, s.Name)
 			}
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", s.Name, dateOf(s.NotAfter), remaining(s), orNone(s.Authority), orNone(problems...))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", s.Name, dateOf(s.NotAfter), remaining(s), authority(s), orNone(problems...))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -75,6 +75,14 @@ func printCertificates(o *options, output outputFormat, list []certs.Status) err
 			strings.Join(soon, ", "))
 	}
 	return nil
+}
+
+// authority says too what only somebody else renews.
+func authority(s certs.Status) string {
+	if s.External {
+		return "external"
+	}
+	return orNone(s.Authority)
 }
 
 // dateOf is for a certificate that could not be read too.
@@ -141,6 +149,9 @@ func printRenewal(o *options, output outputFormat, r *server.Renewal) error {
 	}
 	for _, s := range r.Certificates {
 		fmt.Fprintf(o.Stdout, "%s: renewed, good until %s\n", s.Name, dateOf(s.NotAfter))
+	}
+	for _, s := range r.External {
+		fmt.Fprintf(o.Stdout, "%s: left alone, good until %s: whoever runs etcd renews it\n", s.Name, dateOf(s.NotAfter))
 	}
 	for _, component := range r.Restarted {
 		fmt.Fprintf(o.Stdout, "%s: restarted\n", component)

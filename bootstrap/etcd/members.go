@@ -35,6 +35,10 @@ func Open(ctx context.Context, urls []string, f Files) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	return open(ctx, urls, cfg)
+}
+
+func open(ctx context.Context, urls []string, cfg *tls.Config) (*Client, error) {
 	c, err := clientv3.New(clientv3.Config{
 		Context: ctx, Endpoints: urls, TLS: cfg, DialTimeout: dialTimeout, Logger: zap.NewNop(),
 	})

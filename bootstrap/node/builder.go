@@ -33,6 +33,9 @@ func newBuilder(ctx context.Context, spec *bootstrap.NodeSpec, host *engine.Host
 	return n, err
 }
 
+// externalEtcd tells whether etcd is not the cluster's own.
+func (n *builder) externalEtcd() bool { return len(n.Cluster.ExternalEtcd) > 0 }
+
 func (n *builder) readRefs() {
 	for _, c := range n.bundle.Components() {
 		if c.Kind == images.KindImage {

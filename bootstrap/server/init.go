@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"slipway.dev/slipway/bootstrap"
@@ -56,6 +57,7 @@ type InitOptions struct {
 	Workloads            bool // let workloads run on this control plane
 	UploadCerts          bool
 	TokenTTL             time.Duration
+	ExternalEtcd         *ExternalEtcd // nil: a member on each control plane
 }
 
 // Cluster is what Init has to say at its end.
@@ -86,6 +88,10 @@ func (o InitOptions) validate() error {
 	}
 	if _, err := endpointOf(o.Endpoint, netip.IPv4Unspecified()); err != nil {
 		bad(fmt.Sprintf("use --control-plane-endpoint %q", o.Endpoint), err)
+	}
+	if o.ExternalEtcd != nil && !exists(stateFile()) { // an earlier run has taken the files already
+		_, err := o.ExternalEtcd.read(time.Now())
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
@@ -230,12 +236,17 @@ func (o InitOptions) begin(ctx context.Context) (*state, error) {
 		Name: o.ClusterName, KubernetesVersion: b.KubernetesVersion(), PodCIDR: o.PodCIDR, ServiceCIDR: o.ServiceCIDR,
 		DNSDomain: o.DNSDomain, Endpoint: endpoint, ControlPlanes: []bootstrap.Member{{Name: n.Name, Address: n.Address}},
 		ExtraSANs: o.ExtraSANs, Dedicated: !o.Workloads, NoCNI: o.CNI == "none", Balanced: true, UpstreamDNS: hasResolver(),
-	}
-	if err := o.preflight(ctx, n, c, 0); err != nil {
-		return nil, err
+		ExternalEtcd: o.ExternalEtcd.urls(),
 	}
 	now := time.Now()
-	cas, err := certs.LoadAuthorities(node.ReadKubernetes, now)
+	external, err := o.external(now)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.preflight(ctx, n, c, 0, external); err != nil {
+		return nil, err
+	}
+	cas, err := certs.LoadAuthorities(certs.Host("/"), now, fleet.PKI(c).External()...)
 	if err != nil {
 		return nil, err
 	}
@@ -247,6 +258,7 @@ func (o InitOptions) begin(ctx context.Context) (*state, error) {
 		return nil, err
 	}
 	s := &state{Spec: plan.Specs[0], Skip: o.Skip}
+	s.Spec.Files = append(s.Spec.Files, externalEtcdFiles(external)...)
 	s.Spec.Invite, err = newInvite(o)
 	return s, err
 }
@@ -325,6 +337,7 @@ func (o InitOptions) same(s *bootstrap.NodeSpec) error {
 	differs("service CIDR", c.ServiceCIDR, o.ServiceCIDR)
 	differs("DNS domain", c.DNSDomain, o.DNSDomain)
 	differs("CNI none", c.NoCNI, o.CNI == "none")
+	differs("external etcd", strings.Join(c.ExternalEtcd, ","), strings.Join(o.ExternalEtcd.urls(), ","))
 	differs("workloads", !c.Dedicated, o.Workloads)
 	differs("bundle", s.Bundle, bundle)
 	if !o.wants(c.KubernetesVersion) {
