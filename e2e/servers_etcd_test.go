@@ -154,7 +154,7 @@ func (e external) checkElsewhere(t *testing.T) {
 		t.Errorf("etcd has %q", out)
 	}
 	for i := 1; i <= 2; i++ {
-		if out := e.must(t, i, "ls -d /var/lib/etcd /etc/kubernetes/manifests/etcd.yaml 2>/dev/null; ls /etc/kubernetes/pki/etcd; "+
+		if out := e.must(t, i, "ls -A /var/lib/etcd; ls -d /etc/kubernetes/manifests/etcd.yaml 2>/dev/null; ls /etc/kubernetes/pki/etcd; "+
 			"pgrep -x etcd; stat -c %a /etc/kubernetes/pki/apiserver-etcd-client.key"); out != "ca.crt\n600\n" {
 			t.Errorf("%s has %q", e.machine(i), out)
 		}

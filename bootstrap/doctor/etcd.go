@@ -15,7 +15,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
-	"slipway.dev/slipway/bootstrap/etcd"
 	"slipway.dev/slipway/bootstrap/node"
 )
 
@@ -36,7 +35,7 @@ func etcdHealth(ctx context.Context, h *Host) []Finding {
 	i := slices.IndexFunc(pods, func(p staticPod) bool { return p.name == "etcd" })
 	if i < 0 {
 		if urls, files := h.externalEtcd(pods); len(urls) > 0 {
-			return h.externalHealth(ctx, urls, files)
+			return externalHealth(ctx, urls, files)
 		}
 		if slices.Contains(h.components(), "etcd") {
 			return []Finding{problem("no member of etcd can run on this host").why("it has no manifest").advise("see what is said of static pods")}
@@ -46,7 +45,7 @@ func etcdHealth(ctx context.Context, h *Host) []Finding {
 	own := clientURL(pods[i].flag("listen-client-urls"))
 	silent := problem("this host's member of etcd does not answer").advise("see what is said of its container; if that runs, look at its " +
 		"log below /var/log/pods: one that starts waits for a majority of all members, so start etcd on the other control planes too")
-	c, err := h.openEtcd(ctx, node.EtcdFiles(), own)
+	c, err := h.openEtcd(ctx, own)
 	if err != nil {
 		return []Finding{silent.because(err)}
 	}
@@ -76,13 +75,14 @@ func clientURL(list string) string {
 	return urls[0]
 }
 
-func (h *Host) openEtcd(ctx context.Context, f etcd.Files, endpoints ...string) (*clientv3.Client, error) {
+func (h *Host) openEtcd(ctx context.Context, endpoint string) (*clientv3.Client, error) {
+	f := node.EtcdFiles()
 	info := transport.TLSInfo{CertFile: h.path(f.Cert), KeyFile: h.path(f.Key), TrustedCAFile: h.path(f.CA)}
 	cfg, err := info.ClientConfig()
 	if err != nil {
 		return nil, fmt.Errorf("read etcd's certificates: %w", err)
 	}
-	return clientv3.New(clientv3.Config{Context: ctx, Endpoints: endpoints, TLS: cfg, Logger: zap.NewNop()})
+	return clientv3.New(clientv3.Config{Context: ctx, Endpoints: []string{endpoint}, TLS: cfg, Logger: zap.NewNop()})
 }
 
 // silentMembers are those of the others that do not answer, or have never started.

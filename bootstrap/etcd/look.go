@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"sync"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -29,12 +31,9 @@ func OpenAs(ctx context.Context, urls []string, id Identity) (*Client, error) {
 
 // Endpoint is what answers at one URL.
 type Endpoint struct {
-	URL     string
-	Err     error  // why it does not answer
-	Cluster uint64 // of members that belong together
-	Version string
-	Leader  uint64   // 0: it knows none
-	Alarms  []string // what it says is wrong
+	URL    string
+	Status *clientv3.StatusResponse
+	Err    error // why it does not answer; then there is no status
 }
 
 // Look asks all URLs of the client at the same time, each for itself.
@@ -43,18 +42,38 @@ func (c *Client) Look(ctx context.Context) []Endpoint {
 	out := make([]Endpoint, len(urls))
 	var asked sync.WaitGroup
 	for i, u := range urls {
-		asked.Go(func() { out[i] = c.look(ctx, u) })
+		asked.Go(func() {
+			out[i].URL = u
+			if out[i].Err = c.reach(ctx, u); out[i].Err == nil {
+				out[i].Status, out[i].Err = c.c.Status(ctx, u)
+			}
+		})
 	}
 	asked.Wait()
 	return out
 }
 
-func (c *Client) look(ctx context.Context, url string) Endpoint {
-	s, err := c.c.Status(ctx, url)
+// reach finds out whether a connection can be made, and if not, why: etcd's client tries again until the time is over, and
+// then says that it is. What is answered does not matter, as a member may have gRPC only there.
+func (c *Client) reach(ctx context.Context, url string) error {
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: c.tls.Clone(), DisableKeepAlives: true}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/version", http.NoBody)
 	if err != nil {
-		return Endpoint{URL: url, Err: err}
+		return err
 	}
-	return Endpoint{URL: url, Cluster: s.Header.ClusterId, Version: s.Version, Leader: s.Leader, Alarms: s.Errors}
+	resp, err := client.Do(req)
+	if err == nil {
+		return resp.Body.Close()
+	}
+	var network *net.OpError
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &certificate):
+		return certificate
+	case errors.As(err, &network):
+		return network
+	}
+	return ctx.Err()
 }
 
 // First gives a key that begins so, or nothing where there is none. That is answered by a majority of the members only.

@@ -2,7 +2,6 @@ package preflight
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
@@ -60,39 +59,38 @@ func externalEtcd(ctx context.Context, f Facts) []Finding {
 
 // judgeEndpoints tells too whether any of them answers: the API server uses those that do.
 func judgeEndpoints(all []etcd.Endpoint) (out []Finding, answers bool) {
-	var first etcd.Endpoint
-	var silent []string
+	var first *etcd.Endpoint
 	for _, e := range all {
 		switch {
 		case e.Err != nil:
-			silent = append(silent, fmt.Sprintf("%s: %v", e.URL, e.Err))
 			continue
-		case first.URL == "":
-			first = e
-		case e.Cluster != first.Cluster:
+		case first == nil:
+			first = &e
+		case e.Status.Header.ClusterId != first.Status.Header.ClusterId:
 			out = append(out, problem("%s and %s are of different clusters of etcd", first.URL, e.URL).
 				advise("name the members of one"))
 		}
 		out = append(out, judgeEndpoint(e)...)
 	}
-	answers = first.URL != ""
-	for _, what := range silent {
-		f := warning("a member of etcd does not answer at %s", what)
-		f.Warning = answers
-		out = append(out, f)
+	for _, e := range all {
+		if e.Err != nil {
+			f := problem("etcd does not answer at %s: %v", e.URL, e.Err)
+			f.Warning = first != nil
+			out = append(out, f)
+		}
 	}
-	return out, answers
+	return out, first != nil
 }
 
 func judgeEndpoint(e etcd.Endpoint) []Finding {
 	var out []Finding
-	v, err := version.ParseSemantic(e.Version)
+	v, err := version.ParseSemantic(e.Status.Version)
 	if err != nil || v.LessThan(version.MustParseSemantic(etcdMinimum)) {
-		out = append(out, problem("etcd at %s is of version %s; Kubernetes needs %s", e.URL, e.Version, etcdMinimum).
+		out = append(out, problem("etcd at %s is of version %q; Kubernetes needs %s", e.URL, e.Status.Version, etcdMinimum).
 			advise("update etcd, one minor after another"))
 	}
-	if len(e.Alarms) > 0 {
-		out = append(out, problem("etcd at %s is not well: %s", e.URL, strings.Join(e.Alarms, ", ")).
+	if len(e.Status.Errors) > 0 {
+		out = append(out, problem("etcd at %s is not well: %s", e.URL, strings.Join(e.Status.Errors, ", ")).
 			advise("mend that first; `etcdctl alarm list` and https://etcd.io/docs/v3.6/op-guide/maintenance/ say more"))
 	}
 	return out

@@ -98,7 +98,7 @@ func (p *etcdProblems) file(field, path string) []byte {
 func (p *etcdProblems) exposed(path string) {
 	const others fs.FileMode = 0o007
 	info, err := os.Stat(path)
-	if err != nil || info.Mode()&others == 0 {
+	if err != nil || !info.Mode().IsRegular() || info.Mode()&others == 0 {
 		return // that it cannot be read was said
 	}
 	p.add("keyFile", path, fmt.Errorf("everybody on this host can read or change it, with mode %04o", info.Mode().Perm()),
