@@ -56,12 +56,15 @@ func printCertificates(o *options, output outputFormat, list []certs.Status) err
 	}
 	t := tabwriter.NewWriter(o.Stdout, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(t, "NAME\tEXPIRES\tREMAINING\tAUTHORITY\tPROBLEMS")
-	var soon []string
+	var soon, external []string
 	for _, s := range list {
 		var problems []string
 		for _, f := range s.Findings {
 			problems = append(problems, string(f.Kind))
-			if f.Kind == certs.ExpiresSoon && !s.External {
+			switch {
+			case f.Kind == certs.ExpiresSoon && s.External:
+				external = append(external, s.Name)
+			case f.Kind == certs.ExpiresSoon:
 				soon = append(soon, s.Name)
 			}
 		}
@@ -73,6 +76,9 @@ func printCertificates(o *options, output outputFormat, list []certs.Status) err
 	if len(soon) > 0 {
 		fmt.Fprintf(o.Stderr, "warning: %s: less than 30 days left; `slipway certs renew` on a control plane helps\n",
 			strings.Join(soon, ", "))
+	}
+	if len(external) > 0 {
+		fmt.Fprintf(o.Stderr, "warning: %s: less than 30 days left; whoever runs etcd renews it\n", strings.Join(external, ", "))
 	}
 	return nil
 }
@@ -109,7 +115,8 @@ func newCertsRenew(o *options) *cobra.Command {
 		Use: "renew [NAME... | all]", Short: "Renew the certificates of this control plane",
 		Long: "Makes new certificates and keys, for the named ones or for all that are there, signed by the authorities on this control\n" +
 			"plane. Names, addresses and subjects stay. What reads its certificate only when it starts is restarted: the controller\n" +
-			"manager and the scheduler. `slipway certs check` lists the names; the kubelet renews its client certificate itself.",
+			"manager and the scheduler. `slipway certs check` lists the names; the kubelet renews its client certificate itself, and\n" +
+			"whoever runs an external etcd the one for that.",
 		Example: "  slipway certs renew\n  slipway certs renew apiserver admin.conf",
 		RunE: func(c *cobra.Command, args []string) error {
 			names, err := namesOf(args)
