@@ -161,8 +161,15 @@ func (e external) checkElsewhere(t *testing.T) {
 	}
 }
 
-// checkCertificates: that of etcd's client is looked at, and left alone.
+// checkCertificates: that of etcd's client is looked at, and left alone. Kubeadm reads from the cluster that etcd is external.
 func (e external) checkCertificates(t *testing.T) {
+	if err := testenv.NeedBundle(t).Extract("kubeadm", filepath.Join(e.share, "tools")); err != nil {
+		t.Fatal(err)
+	}
+	r := e.on(t, 1, "/media/share/tools/usr/local/bin/kubeadm certs check-expiration")
+	if r.code != 0 || !strings.Contains(r.stdout, "apiserver-kubelet-client") || strings.Contains(r.stdout+r.stderr, "etcd") || strings.Contains(r.stdout, "MISSING") {
+		t.Errorf("kubeadm thinks otherwise: %v", r)
+	}
 	for i := 1; i <= 2; i++ {
 		if out := e.must(t, i, "slipway certs check"); !regexp.MustCompile(`(?m)^apiserver-etcd-client .* external +-$`).MatchString(out) {
 			t.Errorf("%s: %s", e.machine(i), out)
