@@ -74,6 +74,8 @@ type Cluster struct {
 	Kubeadm bool `json:"kubeadm,omitempty"`
 	// Balanced gives every node a load balancer for the API on its own loopback, which follows the control planes.
 	Balanced bool `json:"balanced,omitempty"`
+	// ExternalEtcd are the URLs of an etcd that the cluster does not run itself; without any, each control plane runs a member.
+	ExternalEtcd []string `json:"externalEtcd,omitempty"`
 	// Dedicated keeps control planes free of workloads.
 	Dedicated bool `json:"dedicated,omitempty"`
 	// NoCNI leaves the pods' network to the administrator: nodes are ready when he has installed one.

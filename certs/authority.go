@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cloudflare/cfssl/csr"
@@ -34,6 +35,7 @@ type Authorities struct {
 	algorithm               Algorithm // of all keys that are made: the cluster authority's own kind
 	cluster, etcd, frontend authority
 	serviceAccount          serviceAccount
+	external                []string // authorities that are somebody else's, by their names
 }
 
 // authority is the certificate that signs, with its key. The PEM is what lies on disk, byte for
@@ -59,7 +61,7 @@ func (a *Authorities) Complete(alg Algorithm, now time.Time) (err error) {
 	if a.cluster.cert == nil {
 		a.algorithm = alg
 	}
-	for _, name := range authorityNames() {
+	for _, name := range a.own() {
 		dst := a.byName()[name]
 		if dst.cert != nil {
 			continue
@@ -77,7 +79,7 @@ func (a *Authorities) Complete(alg Algorithm, now time.Time) (err error) {
 // Missing names what is not there, by the base names of the files: see the constants.
 func (a *Authorities) Missing() []string {
 	var out []string
-	for _, name := range authorityNames() {
+	for _, name := range a.own() {
 		if a.byName()[name].cert == nil {
 			out = append(out, name)
 		}
@@ -87,6 +89,12 @@ func (a *Authorities) Missing() []string {
 	}
 	return out
 }
+
+func (a *Authorities) own() []string {
+	return slices.DeleteFunc(authorityNames(), a.isExternal)
+}
+
+func (a *Authorities) isExternal(name string) bool { return slices.Contains(a.external, name) }
 
 func (a *Authorities) byName() map[string]*authority {
 	return map[string]*authority{ClusterCA: &a.cluster, EtcdCA: &a.etcd, FrontProxyCA: &a.frontend}

@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"cmp"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ type Status struct {
 	Certificate
 	Remaining time.Duration `json:"remaining"`           // negative once expired
 	Authority string        `json:"authority,omitempty"` // by which it is to be signed; none for an authority
+	External  bool          `json:"external,omitempty"`  // somebody else's: nobody here can renew it
 	Findings  []Finding     `json:"findings,omitempty"`  // none: all is well
 }
 
@@ -86,6 +88,7 @@ type checker struct {
 
 func (k checker) status(e Entry) (Status, error) {
 	s := Status{Name: e.Name, Authority: e.Authority, Certificate: Certificate{Path: absolute(e.certPath())}}
+	s.External = slices.Contains(k.cluster.External(), cmp.Or(e.Authority, e.Name))
 	h, err := e.held(Host(k.root))
 	var failed *fs.PathError
 	switch {
@@ -97,17 +100,24 @@ func (k checker) status(e Entry) (Status, error) {
 	}
 	s.Certificate = certificateAt(s.Path, h.leaf())
 	s.Remaining = s.NotAfter.Sub(k.now)
-	own := rights(e, h.leaf())
-	if e.Authority != "" {
-		other, err := k.signature(e, h)
-		if err != nil {
+	var own []Finding
+	if !s.External { // whom etcd trusts need not be who signed etcd's own certificates
+		if own, err = k.standing(e, h); err != nil {
 			return s, err
 		}
-		own = slices.Concat(other, k.hosts(e, h.leaf()), own)
 	}
 	key, err := k.key(e, h)
 	s.Findings = slices.Concat(k.dates(h.leaf()), own, key)
 	return s, err
+}
+
+// standing is by whom it is signed, for which names, and what it is good for.
+func (k checker) standing(e Entry, h held) ([]Finding, error) {
+	if e.Authority == "" {
+		return rights(e, h.leaf()), nil
+	}
+	other, err := k.signature(e, h)
+	return slices.Concat(other, k.hosts(e, h.leaf()), rights(e, h.leaf())), err
 }
 
 func (k checker) dates(c *x509.Certificate) []Finding {

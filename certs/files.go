@@ -51,7 +51,7 @@ func (a *Authorities) NodeFiles(c Cluster, n Node, now time.Time) ([]File, error
 		out = a.Files()
 	}
 	for _, e := range Table() {
-		if !n.ControlPlane && !e.Workers {
+		if !n.ControlPlane && !e.Workers || a.isExternal(e.Authority) {
 			continue
 		}
 		files, err := a.files(e, c, n, now)

@@ -18,6 +18,17 @@ type Cluster struct {
 	ExtraSANs []string   // more names and addresses of the API server
 	// NodeAPI is where kubelets reach the API, if not at Endpoint or, on a control plane, at its own.
 	NodeAPI string
+	// ExternalEtcd is set where etcd is not the cluster's own: its authority and the client's certificate come from whoever
+	// runs it, and lie where the cluster's own would.
+	ExternalEtcd bool
+}
+
+// External names the authorities that are somebody else's: what they sign is neither made nor renewed here.
+func (c Cluster) External() []string {
+	if c.ExternalEtcd {
+		return []string{EtcdCA}
+	}
+	return nil
 }
 
 // Node is one host of the cluster.

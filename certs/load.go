@@ -18,11 +18,11 @@ type Read func(path string) ([]byte, error)
 
 // LoadAuthorities takes the authorities that lie on a host already, whoever made them. A pair of
 // which neither file is there is missing, see Missing and Complete; all that is wrong with the others
-// is told at once.
-func LoadAuthorities(read Read, now time.Time) (*Authorities, error) {
-	a := &Authorities{}
+// is told at once. Those that are external, see Cluster.External, are not looked at, nor made by Complete.
+func LoadAuthorities(read Read, now time.Time, external ...string) (*Authorities, error) {
+	a := &Authorities{external: external}
 	var errs []error
-	for _, name := range authorityNames() {
+	for _, name := range a.own() {
 		ca, err := loadAuthority(read, authorityPath(name), now)
 		*a.byName()[name] = ca
 		errs = append(errs, err)

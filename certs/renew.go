@@ -19,12 +19,13 @@ import (
 // Renew makes new certificates with new keys for the named entries of the table, or for all that
 // are on the node if none is named. What an administrator has added stays: other names and
 // addresses, the subject, and of a kubeconfig all but the certificate and its key. A named entry that
-// is not there is made. The kubelet renews its client certificate itself, so that one is left out.
+// is not there is made. The kubelet renews its client certificate itself, so that one is left out, as are those that an
+// external authority has signed. The faults are certificate-unknown, certificate-external and certificate-invalid.
 func (a *Authorities) Renew(c Cluster, n Node, names []string, read Read, now time.Time) ([]File, error) {
 	if err := check(c, n); err != nil {
 		return nil, err
 	}
-	entries, err := renewable(n, names)
+	entries, err := a.renewable(n, names)
 	if err != nil {
 		return nil, err
 	}
@@ -53,9 +54,9 @@ func (a *Authorities) Renew(c Cluster, n Node, names []string, read Read, now ti
 	return out, nil
 }
 
-func renewable(n Node, names []string) ([]Entry, error) {
+func (a *Authorities) renewable(n Node, names []string) ([]Entry, error) {
 	entries := slices.DeleteFunc(Table(), func(e Entry) bool {
-		return e.Form == Rotated || !n.ControlPlane && !e.Workers
+		return e.Form == Rotated || !n.ControlPlane && !e.Workers || a.isExternal(e.Authority)
 	})
 	if len(names) == 0 {
 		return entries, nil
@@ -66,13 +67,29 @@ func renewable(n Node, names []string) ([]Entry, error) {
 	}
 	var errs []error
 	for _, name := range names {
-		if !slices.Contains(known, name) {
+		switch {
+		case slices.Contains(known, name):
+		case a.isExternal(authorityOf(name)):
+			errs = append(errs, fault.New("certificate-external", fmt.Sprintf("renew certificate %q", name),
+				errors.New("this cluster's etcd is not its own, and its authority signs elsewhere"),
+				"have it renewed by whoever runs etcd, and put certificate and key into place on each control plane; "+
+					"the API servers read them for each new connection"))
+		default:
 			errs = append(errs, fault.New("certificate-unknown", fmt.Sprintf("renew certificate %q", name),
 				fmt.Errorf("node %q can renew %s", n.Name, strings.Join(known, ", ")),
 				"choose from these; the kubelet renews its client certificate itself"))
 		}
 	}
 	return slices.DeleteFunc(entries, func(e Entry) bool { return !slices.Contains(names, e.Name) }), errors.Join(errs...)
+}
+
+func authorityOf(name string) string {
+	for _, e := range Table() {
+		if e.Name == name {
+			return e.Authority
+		}
+	}
+	return ""
 }
 
 func (a *Authorities) renew(e Entry, r *csr.CertificateRequest, old held, now time.Time) ([]File, error) {

@@ -56,16 +56,19 @@ func printCertificates(o *options, output outputFormat, list []certs.Status) err
 	}
 	t := tabwriter.NewWriter(o.Stdout, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(t, "NAME\tEXPIRES\tREMAINING\tAUTHORITY\tPROBLEMS")
-	var soon []string
+	var soon, external []string
 	for _, s := range list {
 		var problems []string
 		for _, f := range s.Findings {
 			problems = append(problems, string(f.Kind))
-			if f.Kind == certs.ExpiresSoon {
+			switch {
+			case f.Kind == certs.ExpiresSoon && s.External:
+				external = append(external, s.Name)
+			case f.Kind == certs.ExpiresSoon:
 				soon = append(soon, s.Name)
 			}
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", s.Name, dateOf(s.NotAfter), remaining(s), orNone(s.Authority), orNone(problems...))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", s.Name, dateOf(s.NotAfter), remaining(s), authority(s), orNone(problems...))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -74,7 +77,18 @@ func printCertificates(o *options, output outputFormat, list []certs.Status) err
 		fmt.Fprintf(o.Stderr, "warning: %s: less than 30 days left; `slipway certs renew` on a control plane helps\n",
 			strings.Join(soon, ", "))
 	}
+	if len(external) > 0 {
+		fmt.Fprintf(o.Stderr, "warning: %s: less than 30 days left; whoever runs etcd renews it\n", strings.Join(external, ", "))
+	}
 	return nil
+}
+
+// authority says too what only somebody else renews.
+func authority(s certs.Status) string {
+	if s.External {
+		return "external"
+	}
+	return orNone(s.Authority)
 }
 
 // dateOf is for a certificate that could not be read too.
@@ -101,7 +115,8 @@ func newCertsRenew(o *options) *cobra.Command {
 		Use: "renew [NAME... | all]", Short: "Renew the certificates of this control plane",
 		Long: "Makes new certificates and keys, for the named ones or for all that are there, signed by the authorities on this control\n" +
 			"plane. Names, addresses and subjects stay. What reads its certificate only when it starts is restarted: the controller\n" +
-			"manager and the scheduler. `slipway certs check` lists the names; the kubelet renews its client certificate itself.",
+			"manager and the scheduler. `slipway certs check` lists the names; the kubelet renews its client certificate itself, and\n" +
+			"whoever runs an external etcd the one for that.",
 		Example: "  slipway certs renew\n  slipway certs renew apiserver admin.conf",
 		RunE: func(c *cobra.Command, args []string) error {
 			names, err := namesOf(args)
@@ -141,6 +156,9 @@ func printRenewal(o *options, output outputFormat, r *server.Renewal) error {
 	}
 	for _, s := range r.Certificates {
 		fmt.Fprintf(o.Stdout, "%s: renewed, good until %s\n", s.Name, dateOf(s.NotAfter))
+	}
+	for _, s := range r.External {
+		fmt.Fprintf(o.Stdout, "%s: left alone, good until %s: whoever runs etcd renews it\n", s.Name, dateOf(s.NotAfter))
 	}
 	for _, component := range r.Restarted {
 		fmt.Fprintf(o.Stdout, "%s: restarted\n", component)

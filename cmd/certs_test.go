@@ -79,6 +79,24 @@ admin.conf   -            -           ca          unreadable
 	}
 }
 
+func TestPrintExternal(t *testing.T) {
+	list := statuses()[:2]
+	list[1].Name, list[1].Authority, list[1].External = "apiserver-etcd-client", "etcd/ca", true
+	var out, problems bytes.Buffer
+	o := &options{Stdout: &out, Stderr: &problems}
+	if err := printCertificates(o, "text", list); err != nil || !strings.Contains(out.String(), "external    expires-soon\n") {
+		t.Errorf("%v, %q", err, out.String())
+	}
+	if got := problems.String(); got != "warning: apiserver-etcd-client: less than 30 days left; whoever runs etcd renews it\n" {
+		t.Errorf("warned %q", got)
+	}
+	out.Reset()
+	if err := printRenewal(o, "text", &server.Renewal{External: list[1:]}); err != nil ||
+		out.String() != "apiserver-etcd-client: left alone, good until 2026-05-02: whoever runs etcd renews it\n" {
+		t.Errorf("%v, %q", err, out.String())
+	}
+}
+
 func TestPrintRenewal(t *testing.T) {
 	all := statuses()
 	for name, tt := range map[string]struct {

@@ -56,6 +56,9 @@ func (f *initFlags) readFile(c *cobra.Command, i *server.InitOptions) error {
 	unlessGiven(c, "workloads", &i.Workloads, file.Workloads)
 	unlessGiven(c, "upload-certs", &i.UploadCerts, file.UploadCerts)
 	unlessGiven(c, "token-ttl", &i.TokenTTL, file.TokenTTL)
+	if file.Etcd != nil && file.Etcd.External != nil {
+		i.ExternalEtcd = (*server.ExternalEtcd)(file.Etcd.External)
+	}
 	return nil
 }
 

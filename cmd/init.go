@@ -63,7 +63,8 @@ func newInit(o *options) *cobra.Command {
 		Long: "Makes the server that it runs on the first control plane of a new cluster: certificates, container runtime, control\n" +
 			"plane, kubelet, network and DNS, all from the bundle; nothing else is downloaded. It prints the commands that other servers\n" +
 			"join with. Interrupted at any point, the same command goes on where it stopped; `slipway reset` takes everything back.\n" +
-			"`slipway init --dry-run` lists the steps, which --skip can leave out, and what each would change.",
+			"`slipway init --dry-run` lists the steps, which --skip can leave out, and what each would change. An etcd that is there\n" +
+			"already is named in the file (etcd.external); without, each control plane runs a member.",
 		Example: "  slipway init --bundle /media/bundle --dry-run\n" +
 			"  slipway init --bundle oci://registry.example:5000/slipway/bundle:v1.37.1 --registry-ca ca.crt\n" +
 			"  slipway init --bundle /media/bundle --control-plane-endpoint api.example.com:6443 --upload-certs\n" +

@@ -67,7 +67,10 @@ func TestProblems(t *testing.T) {
 			"line 3: field podCidr not found", "line 4: cannot unmarshal", "line 5: cannot unmarshal", "line 6: cannot unmarshal",
 			"line 7: field ClusterName not found", "line 8: cannot unmarshal",
 		}},
-		"twice":         {initHeader + "cni: none\nworkloads: true\ncni: calico\n", []string{`line 5: mapping key "cni" already defined at line 3`}},
+		"twice": {initHeader + "cni: none\nworkloads: true\ncni: calico\n", []string{`line 5: mapping key "cni" already defined at line 3`}},
+		"etcd": {initHeader + "etcd: {local: {}, external: {endpoints: https://a:2379, CAFile: x}}\n", []string{
+			"line 3: field local not found", "line 3: cannot unmarshal", "line 3: field CAFile not found",
+		}},
 		"several":       {initHeader + "---\n" + initHeader, []string{"more than one document"}},
 		"and an end":    {initHeader + "---\n", []string{"more than one document"}},
 		"several wrong": {initHeader + "x: 1\n---\n[", []string{"line 3: field x not found", "more than one document"}},
@@ -147,8 +150,12 @@ func TestDocumentedExamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	found := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(text, -1)
-	if len(found) != 2 {
+	if len(found) != 3 {
 		t.Fatalf("there are %d examples", len(found))
+	}
+	e, err := config.ReadInit(file(t, string(found[2][1]), 0o600))
+	if err != nil || len(e.Etcd.External.Endpoints) != 3 || e.Etcd.External.KeyFile != "/root/etcd/client.key" {
+		t.Error(err)
 	}
 	i, err := config.ReadInit(file(t, string(found[0][1]), 0o600))
 	if err != nil || *i.PodCIDR != "10.32.0.0/16" {

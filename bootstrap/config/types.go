@@ -17,7 +17,7 @@ type Header struct {
 	Kind       string `yaml:"kind"`
 }
 
-// A field that is nil was not in the file. Each is named after the flag that it stands for.
+// A field that is nil was not in the file. Each is named after the flag that it stands for, where there is one.
 
 // Host is what both kinds say of the host that becomes a node.
 type Host struct {
@@ -47,6 +47,20 @@ type InitConfiguration struct {
 	Workloads              *bool          `yaml:"workloads,omitempty"`
 	UploadCerts            *bool          `yaml:"uploadCerts,omitempty"`
 	TokenTTL               *time.Duration `yaml:"tokenTTL,omitempty"`
+	Etcd                   *Etcd          `yaml:"etcd,omitempty"`
+}
+
+// Etcd says where etcd is, as kubeadm's does. It has no flag.
+type Etcd struct {
+	External *ExternalEtcd `yaml:"external,omitempty"`
+}
+
+// ExternalEtcd is one that the cluster does not run itself.
+type ExternalEtcd struct {
+	Endpoints []string `yaml:"endpoints,omitempty"`
+	CAFile    string   `yaml:"caFile,omitempty"`
+	CertFile  string   `yaml:"certFile,omitempty"`
+	KeyFile   string   `yaml:"keyFile,omitempty"`
 }
 
 // JoinConfiguration is what `slipway join` can be told. It may hold secrets.

@@ -83,6 +83,8 @@ func certificateAdvice(s certs.Status, kind certs.FindingKind) string {
 		return "let only root read it: `chmod 600` the file that is named"
 	case kind == certs.NotYetValid:
 		return "set the clock, and let NTP keep it"
+	case s.External:
+		return "have it renewed by whoever runs etcd, and put it there: it is not the cluster's own"
 	case s.Authority == "":
 		return "put the right files of the authority there: all that it signs depends on them"
 	case strings.HasPrefix(s.Name, "kubelet-") && kind == certs.ExpiresSoon:

@@ -34,6 +34,9 @@ func etcdHealth(ctx context.Context, h *Host) []Finding {
 	pods, _ := h.staticPods()
 	i := slices.IndexFunc(pods, func(p staticPod) bool { return p.name == "etcd" })
 	if i < 0 {
+		if urls, files := h.externalEtcd(pods); len(urls) > 0 {
+			return externalHealth(ctx, urls, files)
+		}
 		if slices.Contains(h.components(), "etcd") {
 			return []Finding{problem("no member of etcd can run on this host").why("it has no manifest").advise("see what is said of static pods")}
 		}

@@ -27,7 +27,7 @@ type staticPod struct {
 // components are the parts of a control plane whose manifests must be there.
 func (h *Host) components() []string {
 	all := []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler"}
-	if h.node.saved == nil {
+	if h.node.saved == nil || len(h.node.saved.Spec.Cluster.ExternalEtcd) > 0 {
 		return all // kubeadm can also use an etcd that is elsewhere
 	}
 	return append([]string{"etcd"}, all...)

@@ -18,7 +18,10 @@ import (
 )
 
 // Client speaks to the members of one cluster.
-type Client struct{ c *clientv3.Client }
+type Client struct {
+	c   *clientv3.Client
+	tls *tls.Config
+}
 
 // Files are what a client proves who it is with, and knows the members by.
 type Files struct{ CA, Cert, Key string }
@@ -35,13 +38,17 @@ func Open(ctx context.Context, urls []string, f Files) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	return open(ctx, urls, cfg)
+}
+
+func open(ctx context.Context, urls []string, cfg *tls.Config) (*Client, error) {
 	c, err := clientv3.New(clientv3.Config{
 		Context: ctx, Endpoints: urls, TLS: cfg, DialTimeout: dialTimeout, Logger: zap.NewNop(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reach etcd: %w", err)
 	}
-	return &Client{c}, nil
+	return &Client{c, cfg}, nil
 }
 
 func tlsConfig(f Files) (*tls.Config, error) {

@@ -78,6 +78,7 @@ func NodeAPI(c bootstrap.Cluster) string {
 func PKI(c bootstrap.Cluster) certs.Cluster {
 	pki := certs.Cluster{
 		Name: c.Name, DNSDomain: c.DNSDomain, ServiceIP: c.ServiceIP(), Endpoint: "https://" + c.Endpoint, ExtraSANs: c.ExtraSANs,
+		ExternalEtcd: len(c.ExternalEtcd) > 0,
 	}
 	if c.Balanced {
 		pki.NodeAPI = NodeAPI(c)

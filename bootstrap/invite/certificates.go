@@ -63,25 +63,53 @@ func (k Key) GoString() string { return k.String() }
 // IsZero tells whether there is a key.
 func (k Key) IsZero() bool { return k.bytes == nil }
 
+// Where control planes have what they reach an etcd with that is not the cluster's own, below /etc/kubernetes.
+const (
+	EtcdCA   = "pki/etcd/ca.crt"
+	EtcdCert = "pki/apiserver-etcd-client.crt"
+	EtcdKey  = "pki/apiserver-etcd-client.key"
+)
+
 // SharedFiles are the files that all control planes have in common, below /etc/kubernetes. Optional ones are left out
-// where they are not there: kubeadm knows only those in pki.
-func SharedFiles() (needed, optional []string) {
+// where they are not there: kubeadm knows only those in pki. An external etcd's authority signs elsewhere; what it has
+// signed for the API servers is shared instead of its key.
+func SharedFiles(externalEtcd bool) (needed, optional []string) {
 	needed = []string{
 		"pki/ca.crt", "pki/ca.key", "pki/sa.pub", "pki/sa.key", "pki/front-proxy-ca.crt", "pki/front-proxy-ca.key",
-		"pki/etcd/ca.crt", "pki/etcd/ca.key",
+	}
+	if externalEtcd {
+		needed = append(needed, EtcdCA, EtcdCert, EtcdKey)
+	} else {
+		needed = append(needed, EtcdCA, "pki/etcd/ca.key")
 	}
 	return needed, []string{"apiserver/encryption.yaml", "apiserver/audit-policy.yaml", "apiserver/authentication.yaml"}
 }
 
-// entryName is the key in the Secret: kubeadm leaves out the folder of certificates and replaces slashes.
-func entryName(file string) string {
+// entryName is the key in the Secret: kubeadm leaves out the folder of certificates and replaces slashes, and has names of
+// its own for what belongs to an external etcd, which may lie anywhere.
+func entryName(file string, externalEtcd bool) string {
+	if externalEtcd {
+		switch file {
+		case EtcdCA:
+			return externalEtcdCA
+		case EtcdCert:
+			return "external-etcd.crt"
+		case EtcdKey:
+			return "external-etcd.key"
+		}
+	}
 	return strings.ReplaceAll(strings.TrimPrefix(file, "pki/"), "/", "-")
 }
 
+// externalEtcdCA is an entry that is there only where etcd is external.
+const externalEtcdCA = "external-etcd-ca.crt"
+
 // UploadCertificates encrypts the shared files and puts them into the cluster, for two hours. read is given paths below
-// /etc/kubernetes.
-func UploadCertificates(ctx context.Context, c kubernetes.Interface, key Key, read func(file string) ([]byte, error)) error {
-	needed, optional := SharedFiles()
+// /etc/kubernetes, as of SharedFiles.
+func UploadCertificates(
+	ctx context.Context, c kubernetes.Interface, key Key, externalEtcd bool, read func(file string) ([]byte, error),
+) error {
+	needed, optional := SharedFiles(externalEtcd)
 	data := map[string][]byte{}
 	for i, file := range append(needed, optional...) {
 		content, err := read(file)
@@ -91,7 +119,7 @@ func UploadCertificates(ctx context.Context, c kubernetes.Interface, key Key, re
 		if err != nil {
 			return fmt.Errorf("upload certificates: %w", err)
 		}
-		if data[entryName(file)], err = seal(key, content); err != nil {
+		if data[entryName(file, externalEtcd)], err = seal(key, content); err != nil {
 			return fmt.Errorf("upload certificates: %w", err)
 		}
 	}
@@ -164,10 +192,11 @@ func DownloadCertificates(ctx context.Context, c kubernetes.Interface, key Key) 
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", op, err)
 	}
-	needed, optional := SharedFiles()
+	_, externalEtcd := s.Data[externalEtcdCA]
+	needed, optional := SharedFiles(externalEtcd)
 	out := map[string][]byte{}
 	for i, file := range append(needed, optional...) {
-		sealed, ok := s.Data[entryName(file)]
+		sealed, ok := s.Data[entryName(file, externalEtcd)]
 		if !ok && i >= len(needed) {
 			continue
 		}

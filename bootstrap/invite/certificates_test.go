@@ -21,8 +21,9 @@ import (
 )
 
 // sharedFiles are made up; what is in them does not matter here.
-func sharedFiles() map[string][]byte {
-	needed, optional := invite.SharedFiles()
+func sharedFiles() map[string][]byte { return filesOf(invite.SharedFiles(false)) }
+
+func filesOf(needed, optional []string) map[string][]byte {
 	out := map[string][]byte{}
 	for _, file := range append(needed, optional...) {
 		out[file] = []byte("content of " + file)
@@ -50,7 +51,7 @@ func newKey(t *testing.T) invite.Key {
 
 func upload(t *testing.T, c kubernetes.Interface, key invite.Key, files map[string][]byte) *corev1.Secret {
 	t.Helper()
-	if err := invite.UploadCertificates(t.Context(), c, key, reader(files)); err != nil {
+	if err := invite.UploadCertificates(t.Context(), c, key, false, reader(files)); err != nil {
 		t.Fatal(err)
 	}
 	s, err := c.CoreV1().Secrets("kube-system").Get(t.Context(), "kubeadm-certs", metav1.GetOptions{})
@@ -98,6 +99,30 @@ func TestUploadIsKubeadms(t *testing.T) {
 	}
 	if len(nonces) != len(s.Data) {
 		t.Errorf("%d nonces for %d entries", len(nonces), len(s.Data))
+	}
+}
+
+// TestExternalEtcd: instead of the key of etcd's authority there is what that has signed, by kubeadm's names (phases/copycerts).
+func TestExternalEtcd(t *testing.T) {
+	c, key, files := newCluster(t), newKey(t), filesOf(invite.SharedFiles(true))
+	if err := invite.UploadCertificates(t.Context(), c, key, true, reader(files)); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.CoreV1().Secrets("kube-system").Get(t.Context(), "kubeadm-certs", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for entry, file := range map[string]string{
+		"external-etcd-ca.crt": "pki/etcd/ca.crt", "external-etcd.crt": "pki/apiserver-etcd-client.crt",
+		"external-etcd.key": "pki/apiserver-etcd-client.key", "ca.key": "pki/ca.key",
+	} {
+		if got := decrypt(t, key.Reveal(), s.Data[entry]); string(got) != "content of "+file {
+			t.Errorf("entry %s is %q", entry, got)
+		}
+	}
+	got, err := invite.DownloadCertificates(t.Context(), c, key)
+	if err != nil || !maps.EqualFunc(got, files, bytes.Equal) || got["pki/etcd/ca.key"] != nil {
+		t.Errorf("got %q, %v", got, err)
 	}
 }
 
@@ -174,7 +199,7 @@ func TestUploadFails(t *testing.T) {
 	files := sharedFiles()
 	delete(files, "pki/etcd/ca.key")
 	c := newCluster(t)
-	if err := invite.UploadCertificates(t.Context(), c, newKey(t), reader(files)); !errors.Is(err, fs.ErrNotExist) {
+	if err := invite.UploadCertificates(t.Context(), c, newKey(t), false, reader(files)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 	if len(tokens(t, c)) != 0 {

@@ -33,6 +33,12 @@ func newBuilder(ctx context.Context, spec *bootstrap.NodeSpec, host *engine.Host
 	return n, err
 }
 
+// externalEtcd tells whether etcd is not the cluster's own.
+func (n *builder) externalEtcd() bool { return len(n.Cluster.ExternalEtcd) > 0 }
+
+// joinsEtcd tells whether a member is to be added to the cluster's own.
+func (n *builder) joinsEtcd() bool { return n.Node.Joins && !n.externalEtcd() }
+
 func (n *builder) readRefs() {
 	for _, c := range n.bundle.Components() {
 		if c.Kind == images.KindImage {

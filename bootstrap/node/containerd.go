@@ -146,9 +146,10 @@ func (n *builder) importImages(name string, needs ...string) engine.Step {
 func (n *builder) imagesOfNode() []string {
 	var out []string
 	for _, c := range n.bundle.Components() {
-		if c.Kind == images.KindImage && (n.Node.ControlPlane || !controlPlaneOnly(c.Name)) {
-			out = append(out, c.Name)
+		if c.Kind != images.KindImage || !n.Node.ControlPlane && controlPlaneOnly(c.Name) || n.externalEtcd() && c.Name == "etcd" {
+			continue
 		}
+		out = append(out, c.Name)
 	}
 	return out
 }

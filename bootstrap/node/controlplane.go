@@ -65,6 +65,14 @@ func (n *builder) etcdMember(state string, members []string) component {
 	}
 }
 
+// etcdServers are where the API server reaches etcd: at this control plane's own member, unless it is external.
+func (n *builder) etcdServers() []string {
+	if n.externalEtcd() {
+		return n.Cluster.ExternalEtcd
+	}
+	return []string{https(loopback, bootstrap.EtcdPort)}
+}
+
 func (n *builder) apiServer() component {
 	address := n.Node.Address.String()
 	own := secureServing()
@@ -99,7 +107,7 @@ func (n *builder) apiServer() component {
 			"--client-ca-file=" + caFile,
 			"--tls-cert-file=" + pkiDir + "/apiserver.crt",
 			"--tls-private-key-file=" + pkiDir + "/apiserver.key",
-			"--etcd-servers=" + https(loopback, bootstrap.EtcdPort),
+			"--etcd-servers=" + strings.Join(n.etcdServers(), ","),
 			"--etcd-cafile=" + etcdPKI + "/ca.crt",
 			"--etcd-certfile=" + pkiDir + "/apiserver-etcd-client.crt",
 			"--etcd-keyfile=" + pkiDir + "/apiserver-etcd-client.key",

@@ -47,6 +47,9 @@ func madeByOthers() (files, dirs []string) {
 // directories claims them before anything is in them, so that all of it goes with the node.
 func (n *builder) directories(name string, also ...string) engine.Step {
 	claimed := append(filledByOthers(), also...)
+	if n.externalEtcd() { // which may run on this very host
+		claimed = slices.DeleteFunc(claimed, func(dir string) bool { return dir == etcdData })
+	}
 	return engine.Step{
 		Name: name,
 		Check: func(context.Context) ([]string, error) {

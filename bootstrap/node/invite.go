@@ -2,14 +2,13 @@ package node
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 
 	"k8s.io/client-go/kubernetes"
 
 	"slipway.dev/slipway/bootstrap/discovery"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/bootstrap/invite"
+	"slipway.dev/slipway/certs"
 )
 
 // invite lets other hosts join: it makes the token known, and uploads what control planes share if there is a key.
@@ -58,10 +57,5 @@ func (n *builder) doInvite(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return invite.UploadCertificates(ctx, c, key, ReadKubernetes)
-}
-
-// ReadKubernetes reads a file below /etc/kubernetes.
-func ReadKubernetes(file string) ([]byte, error) {
-	return os.ReadFile(filepath.Join(kubernetesDir, file))
+	return invite.UploadCertificates(ctx, c, key, n.externalEtcd(), certs.Host("/"))
 }

@@ -30,11 +30,21 @@ func (n *builder) clusterConfiguration() map[string]any {
 		},
 		"controllerManager": map[string]any{"extraArgs": extraArgs(n.controllerManager())},
 		"scheduler":         map[string]any{"extraArgs": extraArgs(n.scheduler())},
-		"etcd": map[string]any{"local": map[string]any{
-			"dataDir": etcdData, "imageTag": tagOf(n.refs["etcd"]), "extraArgs": extraArgs(n.etcd()),
-		}},
-		"dns": map[string]any{"imageTag": tagOf(n.refs["coredns"])},
+		"etcd":              n.etcdConfiguration(),
+		"dns":               map[string]any{"imageTag": tagOf(n.refs["coredns"])},
 	}
+}
+
+func (n *builder) etcdConfiguration() map[string]any {
+	if n.externalEtcd() {
+		f := EtcdFiles()
+		return map[string]any{"external": map[string]any{
+			"endpoints": n.Cluster.ExternalEtcd, "caFile": f.CA, "certFile": f.Cert, "keyFile": f.Key,
+		}}
+	}
+	return map[string]any{"local": map[string]any{
+		"dataDir": etcdData, "imageTag": tagOf(n.refs["etcd"]), "extraArgs": extraArgs(n.etcd()),
+	}}
 }
 
 // kubeadmArgs are the beginnings of flags that kubeadm sets itself, the same way or for each node.

@@ -54,17 +54,21 @@ type mount struct {
 func (n *builder) staticPods(name string, needs ...string) engine.Step {
 	list := func() ([]engine.File, error) {
 		all := []component{n.apiServer()}
-		if !n.Node.Joins {
+		if !n.Node.Joins && !n.externalEtcd() {
 			all = append(all, n.etcd())
 		}
 		return n.manifests(all...)
+	}
+	dirs := []string{auditLogDir}
+	if !n.externalEtcd() {
+		dirs = append(dirs, etcdData)
 	}
 	return engine.Step{
 		Name: name, Needs: needs,
 		Check: func(context.Context) ([]string, error) {
 			files, err := list()
 			change := engine.Differing(files)
-			for _, dir := range []string{etcdData, auditLogDir} {
+			for _, dir := range dirs {
 				if _, err := os.Stat(dir); err != nil {
 					change = append(change, "make "+dir)
 				}
@@ -76,11 +80,10 @@ func (n *builder) staticPods(name string, needs ...string) engine.Step {
 			if err != nil {
 				return err
 			}
-			if err := n.host.Mkdir(name, etcdData, 0o700); err != nil {
-				return err
-			}
-			if err := n.host.Mkdir(name, auditLogDir, 0o700); err != nil {
-				return err
+			for _, dir := range dirs {
+				if err := n.host.Mkdir(name, dir, 0o700); err != nil {
+					return err
+				}
 			}
 			return n.host.WriteFiles(name, files)
 		},

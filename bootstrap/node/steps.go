@@ -38,7 +38,7 @@ func (n *builder) steps() []engine.Step {
 		kubelet = append(kubelet, "balancer")
 	}
 	switch {
-	case n.Node.Joins: // its API server can only start once its etcd has a vote
+	case n.joinsEtcd(): // its API server can only start once its etcd has a vote
 		steps = append(steps,
 			n.apiServerConfig("apiserver-config", "directories"),
 			n.kubelet("kubelet", kubelet...),

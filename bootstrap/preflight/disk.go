@@ -71,7 +71,7 @@ const (
 )
 
 func etcdDisk(ctx context.Context, f Facts) []Finding {
-	if !f.ControlPlane {
+	if !f.ControlPlane || f.ExternalEtcd != nil {
 		return nil
 	}
 	dir := existing(f.path(f.EtcdDir))

@@ -2,3 +2,6 @@ package preflight
 
 // JudgeLatency is tested by itself: how fast a disk is, no test can say.
 var JudgeLatency = judgeLatency
+
+// JudgeEndpoints is tested by itself: an old etcd is nowhere to be had.
+var JudgeEndpoints = judgeEndpoints

@@ -3,6 +3,7 @@ package preflight
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -12,19 +13,26 @@ func leftoverFiles() []string {
 		"/etc/kubernetes/manifests/*.yaml",
 		"/etc/kubernetes/kubelet.conf",
 		"/etc/kubernetes/admin.conf",
-		"/var/lib/etcd/member",
+		etcdMember,
 		"/var/lib/kubelet/config.yaml",
 		"/etc/rancher",
 		"/var/lib/k0s",
 	}
 }
 
+// etcdMember is the data of a member of etcd.
+const etcdMember = "/var/lib/etcd/member"
+
 func leftovers(_ context.Context, f Facts) []Finding {
 	if f.Resuming {
 		return nil
 	}
 	var out []Finding
-	if found := f.glob(leftoverFiles()...); len(found) > 0 {
+	patterns := leftoverFiles()
+	if f.ExternalEtcd != nil { // which may run on this very host
+		patterns = slices.DeleteFunc(patterns, func(p string) bool { return p == etcdMember })
+	}
+	if found := f.glob(patterns...); len(found) > 0 {
 		out = append(out, problem("there are files of another installation: %s", strings.Join(found, ", ")))
 	}
 	return append(out, networkConfigurations(f)...)

@@ -59,6 +59,13 @@ func Ports(controlPlane bool) []Port {
 	}, out...)
 }
 
+// WithoutEtcd leaves out those that only a member of etcd listens on.
+func WithoutEtcd(all []Port) []Port {
+	return slices.DeleteFunc(all, func(p Port) bool {
+		return p.Port == bootstrap.EtcdPort || p.Port == bootstrap.EtcdPeerPort || p.Port == bootstrap.EtcdMetricsPort
+	})
+}
+
 func ports(ctx context.Context, f Facts) []Finding {
 	if f.Resuming {
 		return nil

@@ -31,6 +31,8 @@ type Facts struct {
 	StateDir     string // where Slipway will write
 	DiskNeeded   uint64 // bytes, there and where containerd keeps images
 	AllowSwap    bool
+	// ExternalEtcd is used instead of one on the control planes; nil where they run it.
+	ExternalEtcd *ExternalEtcd
 	// Resuming is set where an interrupted run left files and running services that are to be taken up.
 	Resuming bool
 	// ClusterTime asks the cluster for the time; nil where there is no cluster yet.
@@ -99,6 +101,9 @@ func Checks() []Check {
 			Fault: fault.Error{ID: "preflight-disk", Next: "free some space, or mount a larger disk there"}},
 		{What: "a control plane's disk is fast enough for etcd", Run: etcdDisk, needsRoot: true,
 			Fault: fault.Error{ID: "preflight-etcd-disk", Next: "use a local SSD for etcd, and let nothing else write much to it"}},
+		{What: "the external etcd answers, is new enough, and holds no other cluster", Run: externalEtcd,
+			Fault: fault.Error{ID: "preflight-etcd", Next: "look whether etcd runs there, lets this host in, and trusts the certificate; " +
+				"its address must be among the names of its own"}},
 		{What: "there is no swap", Run: swap,
 			Fault: fault.Error{ID: "preflight-swap", Next: `turn it off with "swapoff -a", and take it out of /etc/fstab`}},
 		{What: "the ports of a node are free", Run: ports,

@@ -10,12 +10,12 @@ import (
 	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/kubernetes"
 
 	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/fleet"
 	"slipway.dev/slipway/bootstrap/invite"
-	"slipway.dev/slipway/bootstrap/node"
 	"slipway.dev/slipway/certs"
 	"slipway.dev/slipway/internal/fault"
 )
@@ -98,6 +98,8 @@ func advice(s certs.Status) string {
 	switch {
 	case has(certs.NotYetValid):
 		return "set this host's clock"
+	case s.External && !has(certs.KeyExposed):
+		return "have it renewed by whoever runs etcd, and put it there on each control plane: it is not the cluster's own"
 	case slices.Contains([]string{certs.ClusterCA, certs.EtcdCA, certs.FrontProxyCA}, s.Name):
 		return "put the right files of the authority there: all that it signs depends on them"
 	case has(certs.KeyExposed) && len(s.Findings) == 1:
@@ -125,11 +127,16 @@ func UploadCertificates(ctx context.Context, c kubernetes.Interface, certificate
 	if err != nil {
 		return invite.Key{}, err
 	}
-	return key, uploadCertificates(ctx, c, key, node.ReadKubernetes)
+	return key, uploadCertificates(ctx, c, key, certs.Host("/"))
 }
 
 func uploadCertificates(ctx context.Context, c kubernetes.Interface, key invite.Key, read certs.Read) error {
-	err := invite.UploadCertificates(ctx, c, key, read)
+	k, err := readKubeadm(ctx, c)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return asked(fmt.Errorf("ask the cluster for its configuration: %w", err))
+	}
+	external := k.Etcd.External
+	err = invite.UploadCertificates(ctx, c, key, len(external.Endpoints) > 0, external.reading(read))
 	if errors.Is(err, fs.ErrNotExist) {
 		return fault.New("authority-missing", "share the control planes' certificates", err, "run it on a control plane")
 	}

@@ -38,10 +38,16 @@ const diskNeeded = 3 << 30
 
 // preflight looks at everything that could go wrong, before anything is written. skew is this host's clock minus the
 // cluster's, if there is one.
-func (h Host) preflight(ctx context.Context, n bootstrap.Node, c bootstrap.Cluster, skew time.Duration) error {
+func (h Host) preflight(
+	ctx context.Context, n bootstrap.Node, c bootstrap.Cluster, skew time.Duration, external *preflight.ExternalEtcd,
+) error {
+	ports := preflight.Ports(n.ControlPlane)
+	if external != nil {
+		ports = preflight.WithoutEtcd(ports)
+	}
 	warnings, err := preflight.Run(ctx, preflight.Facts{
 		NodeName: n.Name, Address: n.Address, ControlPlane: n.ControlPlane, PodCIDR: c.PodCIDR, ServiceCIDR: c.ServiceCIDR,
-		Ports: preflight.Ports(n.ControlPlane), EtcdDir: "/var/lib/etcd", StateDir: node.StateDir, DiskNeeded: diskNeeded,
+		Ports: ports, ExternalEtcd: external, EtcdDir: "/var/lib/etcd", StateDir: node.StateDir, DiskNeeded: diskNeeded,
 		ClusterTime: func(context.Context) (time.Time, error) { return time.Now().Add(-skew), nil },
 	}, h.Ignore)
 	if h.Warn != nil {

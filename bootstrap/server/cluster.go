@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/invite"
+	"slipway.dev/slipway/certs"
 	"slipway.dev/slipway/images"
 	"slipway.dev/slipway/internal/fault"
 )
@@ -32,19 +35,45 @@ type clusterConfiguration struct {
 	APIServer struct {
 		CertSANs []string `json:"certSANs"`
 	} `json:"apiServer"`
+	Etcd struct {
+		External externalEtcd `json:"external"`
+	} `json:"etcd"`
+}
+
+// externalEtcd has no endpoints where the control planes run etcd.
+type externalEtcd struct {
+	Endpoints []string `json:"endpoints"`
+	CAFile    string   `json:"caFile"`
+	CertFile  string   `json:"certFile"`
+	KeyFile   string   `json:"keyFile"`
+}
+
+// reading finds its files wherever the administrator of kubeadm has them.
+func (e externalEtcd) reading(read certs.Read) certs.Read {
+	places := map[string]string{invite.EtcdCA: e.CAFile, invite.EtcdCert: e.CertFile, invite.EtcdKey: e.KeyFile}
+	return func(file string) ([]byte, error) { return read(cmp.Or(places[file], file)) }
+}
+
+// readKubeadm asks a cluster for kubeadm's configuration of it.
+func readKubeadm(ctx context.Context, c kubernetes.Interface) (clusterConfiguration, error) {
+	var k clusterConfiguration
+	m, err := c.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(ctx, "kubeadm-config", metav1.GetOptions{})
+	if err != nil {
+		return k, err
+	}
+	if err := yaml.Unmarshal([]byte(m.Data["ClusterConfiguration"]), &k); err != nil {
+		return k, fmt.Errorf("read ConfigMap kubeadm-config: %w", err)
+	}
+	return k, nil
 }
 
 // readCluster asks a cluster what it is. The endpoint is not among that: it is how the caller reached it.
 func readCluster(ctx context.Context, c kubernetes.Interface) (bootstrap.Cluster, error) {
 	const op = "ask the cluster for its configuration"
 	var out bootstrap.Cluster
-	theirs, err := c.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(ctx, "kubeadm-config", metav1.GetOptions{})
+	k, err := readKubeadm(ctx, c)
 	if err != nil {
 		return out, fmt.Errorf("%s: %w", op, err)
-	}
-	var k clusterConfiguration
-	if err := yaml.Unmarshal([]byte(theirs.Data["ClusterConfiguration"]), &k); err != nil {
-		return out, fmt.Errorf("%s: read ConfigMap kubeadm-config: %w", op, err)
 	}
 	own, err := c.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(ctx, bootstrap.ClusterConfigMap, metav1.GetOptions{})
 	switch {
@@ -67,6 +96,7 @@ func readCluster(ctx context.Context, c kubernetes.Interface) (bootstrap.Cluster
 func (k clusterConfiguration) cluster() (bootstrap.Cluster, error) {
 	out := bootstrap.Cluster{
 		Name: k.ClusterName, DNSDomain: k.Networking.DNSDomain, ExtraSANs: k.APIServer.CertSANs, Kubeadm: true, Dedicated: true,
+		ExternalEtcd: k.Etcd.External.Endpoints,
 	}
 	var errs [2]error
 	if k.Networking.PodSubnet != "" { // kubeadm does not need to know it

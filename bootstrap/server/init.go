@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"slipway.dev/slipway/bootstrap"
@@ -57,6 +58,7 @@ type InitOptions struct {
 	Workloads            bool // let workloads run on this control plane
 	UploadCerts          bool
 	TokenTTL             time.Duration
+	ExternalEtcd         *ExternalEtcd // nil: a member on each control plane
 }
 
 // Cluster is what Init and Join have to say at their end.
@@ -91,6 +93,10 @@ func (o InitOptions) validate() error {
 	}
 	if _, err := endpointOf(o.Endpoint, netip.IPv4Unspecified()); err != nil {
 		bad(fmt.Sprintf("use --control-plane-endpoint %q", o.Endpoint), err)
+	}
+	if o.ExternalEtcd != nil && !exists(stateFile()) { // an earlier run has taken the files already
+		_, err := o.ExternalEtcd.read(time.Now())
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
@@ -280,12 +286,17 @@ func (o InitOptions) specify(ctx context.Context, n bootstrap.Node, b *source) (
 		Name: o.ClusterName, KubernetesVersion: b.KubernetesVersion(), PodCIDR: o.PodCIDR, ServiceCIDR: o.ServiceCIDR,
 		DNSDomain: o.DNSDomain, Endpoint: endpoint, ControlPlanes: []bootstrap.Member{{Name: n.Name, Address: n.Address}},
 		ExtraSANs: o.ExtraSANs, Dedicated: !o.Workloads, NoCNI: o.CNI == "none", Balanced: true, UpstreamDNS: hasResolver(),
-	}
-	if err := o.preflight(ctx, n, c, 0); err != nil {
-		return nil, err
+		ExternalEtcd: o.ExternalEtcd.urls(),
 	}
 	now := time.Now()
-	cas, err := certs.LoadAuthorities(node.ReadKubernetes, now)
+	external, err := o.external(now)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.preflight(ctx, n, c, 0, external); err != nil {
+		return nil, err
+	}
+	cas, err := certs.LoadAuthorities(certs.Host("/"), now, fleet.PKI(c).External()...)
 	if err != nil {
 		return nil, err
 	}
@@ -297,6 +308,7 @@ func (o InitOptions) specify(ctx context.Context, n bootstrap.Node, b *source) (
 		return nil, err
 	}
 	s := &state{Spec: plan.Specs[0], Skip: o.Skip}
+	s.Spec.Files = append(s.Spec.Files, externalEtcdFiles(external)...)
 	s.Spec.Invite, err = newInvite(o)
 	return s, err
 }
@@ -368,6 +380,7 @@ func (o InitOptions) same(earlier *state) error {
 	d.compare("service CIDR", c.ServiceCIDR, o.ServiceCIDR)
 	d.compare("DNS domain", c.DNSDomain, o.DNSDomain)
 	d.compare("CNI none", c.NoCNI, o.CNI == "none")
+	d.compare("external etcd", strings.Join(c.ExternalEtcd, ","), strings.Join(o.ExternalEtcd.urls(), ","))
 	d.compare("workloads", !c.Dedicated, o.Workloads)
 	if !o.wants(c.KubernetesVersion) {
 		d.compare("Kubernetes version", c.KubernetesVersion, o.KubernetesVersion)

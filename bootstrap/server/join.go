@@ -240,13 +240,18 @@ func (j *joining) specify(ctx context.Context, n bootstrap.Node, b *source, prog
 		return nil, fmt.Errorf("read the API's address: %w", err)
 	}
 	c.Endpoint = net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "443"))
-	err = errors.Join(checkVersion(b.Bundle, c, j.ControlPlane), checkName(ctx, client, n.Name), j.preflight(ctx, n, c, found.ClockSkew))
+	shared, err := j.shared(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(checkVersion(b.Bundle, c, j.ControlPlane), checkName(ctx, client, n.Name),
+		j.preflight(ctx, n, c, found.ClockSkew, sharedEtcd(c, shared)))
 	if err != nil {
 		return nil, err
 	}
 	s := &state{Skip: j.Skip}
 	if j.ControlPlane {
-		s.Spec, err = j.controlPlane(ctx, client, c, n, b.dir)
+		s.Spec, err = controlPlane(c, n, shared, b.dir)
 	} else {
 		s.Spec, err = j.worker(ctx, client, c, n, found.CA, b.dir, progress)
 	}
@@ -352,21 +357,23 @@ func requestClient(ctx context.Context, client kubernetes.Interface, name string
 	return cert, keyPEM, nil
 }
 
-// controlPlane signs this host's certificates itself, with the authorities that the control planes share.
-func (j *joining) controlPlane(
-	ctx context.Context, client kubernetes.Interface, c bootstrap.Cluster, n bootstrap.Node, bundle string,
-) (*bootstrap.NodeSpec, error) {
-	shared, err := invite.DownloadCertificates(ctx, client, j.key)
-	if err != nil {
-		return nil, err
+// shared is what control planes share, by paths below /etc/kubernetes; nil for a worker.
+func (j *joining) shared(ctx context.Context, client kubernetes.Interface) (map[string][]byte, error) {
+	if !j.ControlPlane {
+		return nil, nil
 	}
+	return invite.DownloadCertificates(ctx, client, j.key)
+}
+
+// controlPlane signs this host's certificates itself, with the authorities that the control planes share.
+func controlPlane(c bootstrap.Cluster, n bootstrap.Node, shared map[string][]byte, bundle string) (*bootstrap.NodeSpec, error) {
 	now := time.Now()
 	cas, err := certs.LoadAuthorities(func(path string) ([]byte, error) {
 		if data, ok := shared[path]; ok {
 			return data, nil
 		}
 		return nil, fmt.Errorf("%q: %w", path, fs.ErrNotExist)
-	}, now)
+	}, now, fleet.PKI(c).External()...)
 	if err != nil {
 		return nil, err
 	}
@@ -375,7 +382,8 @@ func (j *joining) controlPlane(
 	if err != nil {
 		return nil, err
 	}
-	_, optional := invite.SharedFiles()
+	s.Files = append(s.Files, externalEtcdFiles(sharedEtcd(c, shared))...)
+	_, optional := invite.SharedFiles(len(c.ExternalEtcd) > 0)
 	for _, path := range optional {
 		if data, ok := shared[path]; ok {
 			s.Files = append(s.Files, engine.File{Path: filepath.Join("/etc/kubernetes", path), Data: data, Mode: 0o600})

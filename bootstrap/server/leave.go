@@ -54,10 +54,13 @@ func (l *leaving) steps(ctx context.Context) []engine.Step {
 	var out []engine.Step
 	var before []string
 	if l.spec.Node.ControlPlane {
-		out = append(out,
-			engine.Step{Name: "leave-api", Check: always("stop the API server"), Do: do("stop serving the cluster's API", l.api)},
-			engine.Step{Name: "leave-etcd", Needs: []string{"leave-api"}, Check: always("remove the member of etcd"), Do: do("leave etcd", l.etcd)},
-		)
+		out = append(out, engine.Step{Name: "leave-api", Check: always("stop the API server"), Do: do("stop serving the cluster's API", l.api)})
+		before = []string{"leave-api"}
+	}
+	if l.spec.Node.ControlPlane && !l.externalEtcd() {
+		out = append(out, engine.Step{
+			Name: "leave-etcd", Needs: before, Check: always("remove the member of etcd"), Do: do("leave etcd", l.etcd),
+		})
 		before = []string{"leave-etcd"}
 	}
 	return append(out, engine.Step{
@@ -97,13 +100,17 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// last tells whether this is the cluster's only control plane: etcd knows, or else the load balancer did.
+func (l *leaving) externalEtcd() bool { return len(l.spec.Cluster.ExternalEtcd) > 0 }
+
+// last tells whether this is the cluster's only control plane: its etcd knows, or else the load balancer did.
 func (l *leaving) last(ctx context.Context) bool {
 	if !l.spec.Node.ControlPlane {
 		return false
 	}
-	if members, err := node.EtcdMembers(ctx); err == nil {
-		return len(members) == 1
+	if !l.externalEtcd() {
+		if members, err := node.EtcdMembers(ctx); err == nil {
+			return len(members) == 1
+		}
 	}
 	servers, err := balancer.ReadServers(node.BalancerServers)
 	return err == nil && slices.Equal(servers, []string{l.ownAPI()})

@@ -22,8 +22,9 @@ import (
 
 // Renewal is what RenewCertificates has done.
 type Renewal struct {
-	Certificates []certs.Status `json:"certificates"` // that were renewed, as they are now
-	Restarted    []string       `json:"restarted"`    // static pods that do not read a new certificate by themselves
+	Certificates []certs.Status `json:"certificates"`       // that were renewed, as they are now
+	Restarted    []string       `json:"restarted"`          // static pods that do not read a new certificate by themselves
+	External     []certs.Status `json:"external,omitempty"` // that somebody else renews
 	Warning      string         `json:"warning,omitempty"`
 }
 
@@ -76,7 +77,9 @@ type renewal struct {
 
 	files   []engine.File // that are to be written
 	renewed []string      // names of their certificates
-	warning string
+	// externalEtcd is set where etcd's certificates are somebody else's.
+	externalEtcd bool
+	warning      string
 }
 
 func (r *renewal) run(ctx context.Context, report engine.Report) (*Renewal, error) {
@@ -90,12 +93,20 @@ func (r *renewal) run(ctx context.Context, report engine.Report) (*Renewal, erro
 	if err := engine.Run(ctx, n.Name, r.steps(n), report); err != nil {
 		return nil, err
 	}
-	all, err := certs.Check(r.root, certs.Cluster{}, certs.Node{}, time.Now())
+	all, err := certs.Check(r.root, certs.Cluster{ExternalEtcd: r.externalEtcd}, certs.Node{}, time.Now())
 	if err != nil {
 		return nil, err
 	}
-	renewed := slices.DeleteFunc(all, func(s certs.Status) bool { return !slices.Contains(r.renewed, s.Name) })
-	return &Renewal{Certificates: renewed, Restarted: r.toRestart(), Warning: r.warning}, nil
+	out := &Renewal{Certificates: []certs.Status{}, Restarted: r.toRestart(), Warning: r.warning}
+	for _, s := range all {
+		switch {
+		case slices.Contains(r.renewed, s.Name):
+			out.Certificates = append(out.Certificates, s)
+		case s.External && s.Authority != "" && len(r.names) == 0:
+			out.External = append(out.External, s)
+		}
+	}
+	return out, nil
 }
 
 // sign makes all the files, of which none is written yet.
@@ -105,7 +116,8 @@ func (r *renewal) sign(ctx context.Context, n certs.Node) error {
 	if err != nil {
 		return err
 	}
-	cas, err := certs.LoadAuthorities(certs.Host(r.root), now)
+	r.externalEtcd = c.ExternalEtcd
+	cas, err := certs.LoadAuthorities(certs.Host(r.root), now, c.External()...)
 	if err != nil {
 		return err
 	}

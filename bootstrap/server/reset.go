@@ -75,6 +75,10 @@ func (o ResetOptions) leave(ctx context.Context, spec *bootstrap.NodeSpec, repor
 	l := &leaving{spec: spec, warn: o.Warn}
 	steps := l.steps(ctx)
 	if len(steps) == 0 {
+		if spec != nil && spec.Node.ControlPlane && l.externalEtcd() && exists(node.KubeletUnit) {
+			o.Warn("this was the last control plane, and the external etcd still holds the cluster's objects: " +
+				"`etcdctl del --prefix /registry/` there removes them")
+		}
 		return nil
 	}
 	err := engine.Run(ctx, spec.Node.Name, steps, report)

@@ -46,7 +46,7 @@ func FetchShared(ctx context.Context, o JoinOptions) ([]string, error) {
 	}
 	var files []engine.File
 	var paths []string
-	_, optional := invite.SharedFiles()
+	_, optional := invite.SharedFiles(false) // these are the same
 	for _, path := range optional {
 		if data, ok := shared[path]; ok {
 			f := engine.File{Path: filepath.Join("/etc/kubernetes", path), Data: data, Mode: 0o600}

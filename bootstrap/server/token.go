@@ -19,7 +19,7 @@ import (
 
 	"slipway.dev/slipway/bootstrap/discovery"
 	"slipway.dev/slipway/bootstrap/invite"
-	"slipway.dev/slipway/bootstrap/node"
+	"slipway.dev/slipway/certs"
 	"slipway.dev/slipway/internal/fault"
 )
 
@@ -124,7 +124,7 @@ func CreateToken(ctx context.Context, c kubernetes.Interface, o TokenOptions) (*
 		out.CertificateKey = key.Reveal()
 	}
 	if o.UploadCerts {
-		if err := uploadCertificates(ctx, c, key, node.ReadKubernetes); err != nil {
+		if err := uploadCertificates(ctx, c, key, certs.Host("/")); err != nil {
 			return nil, err
 		}
 	}
