@@ -125,33 +125,47 @@ func (n *builder) service(name string, u engine.Unit, also []string, list func()
 	}
 }
 
-// importImages puts the bundle's images into containerd, but for those that are there.
-func (n *builder) importImages(name string, needs ...string) engine.Step {
+// importImages puts those images of the bundle into containerd that this node runs and that are chosen, but for those that
+// are there. Nil chooses all.
+func (n *builder) importImages(name string, chosen func(component string) bool, needs ...string) engine.Step {
 	return engine.Step{
 		Name: name, Needs: needs,
 		Check: func(ctx context.Context) ([]string, error) {
+			list := n.imagesOfNode(chosen)
 			if _, err := os.Stat(containerdSocket); err != nil {
-				return each("import image ", n.imagesOfNode()), nil //nolint:nilerr // it has none before it runs
+				return each("import image ", list), nil //nolint:nilerr // it has none before it runs
 			}
-			missing, err := n.bundle.Missing(ctx, containerdSocket, n.imagesOfNode())
+			missing, err := n.bundle.Missing(ctx, containerdSocket, list)
 			return each("import image ", missing), err
 		},
 		Do: func(ctx context.Context, progress func(string)) error {
-			return n.bundle.Import(ctx, containerdSocket, n.imagesOfNode(), progress)
+			return n.bundle.Import(ctx, containerdSocket, n.imagesOfNode(chosen), progress)
 		},
 	}
 }
 
 // imagesOfNode are those that a node of this kind runs.
-func (n *builder) imagesOfNode() []string {
+func (n *builder) imagesOfNode(chosen func(component string) bool) []string {
 	var out []string
 	for _, c := range n.bundle.Components() {
-		if c.Kind != images.KindImage || !n.Node.ControlPlane && controlPlaneOnly(c.Name) || n.externalEtcd() && c.Name == "etcd" {
-			continue
+		if c.Kind == images.KindImage && n.runs(c.Name) && (chosen == nil || chosen(c.Name)) {
+			out = append(out, c.Name)
 		}
-		out = append(out, c.Name)
 	}
 	return out
+}
+
+func (n *builder) runs(component string) bool {
+	switch {
+	case controlPlaneOnly(component) && !n.Node.ControlPlane, component == "etcd" && n.externalEtcd():
+		return false
+	}
+	return true
+}
+
+// servesAPI tells whether the API server needs this component's image to start.
+func servesAPI(component string) bool {
+	return component == "pause" || component == "etcd" || component == "kube-apiserver"
 }
 
 func controlPlaneOnly(component string) bool {

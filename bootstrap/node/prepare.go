@@ -46,7 +46,7 @@ func PrepareSteps(b *images.Bundle, shared bool) ([]engine.Step, error) {
 		n.podNetwork("pod-network", "kernel"),
 		n.binaries("binaries", []string{"kubeadm"}, "directories"),
 		n.containerd("containerd", "shared-mounts", "kernel", "binaries"),
-		n.importImages("images", "containerd"),
+		n.importImages("images", nil, "containerd"),
 		n.kubeadmKubelet("kubelet-unit", "binaries"),
 	}, nil
 }

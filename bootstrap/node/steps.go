@@ -27,9 +27,10 @@ func (n *builder) steps() []engine.Step {
 		n.binaries("binaries", nil, "directories"),
 		n.certificates("certificates", "directories"),
 		n.containerd("containerd", "shared-mounts", "kernel", "binaries"),
-		n.importImages("images", "containerd"),
 	}
-	kubelet := []string{"certificates", "images", "pod-network"}
+	imports, first := n.imports("containerd")
+	steps = append(steps, imports...)
+	kubelet := []string{"certificates", first, "pod-network"}
 	if n.Cluster.Balanced {
 		steps = append(steps,
 			n.program("program", "directories"),
@@ -49,7 +50,7 @@ func (n *builder) steps() []engine.Step {
 	case n.Node.ControlPlane:
 		steps = append(steps,
 			n.apiServerConfig("apiserver-config", "directories"),
-			n.staticPods("static-pods", "certificates", "apiserver-config", "images"),
+			n.staticPods("static-pods", "certificates", "apiserver-config", first),
 			n.kubelet("kubelet", append(kubelet, "static-pods")...),
 			n.api("api", "kubelet"),
 		)
@@ -69,7 +70,7 @@ func (n *builder) steps() []engine.Step {
 		}
 	}
 	if n.Node.ControlPlane {
-		steps = append(steps, n.controllers("controllers", "api"), n.mark("mark", "api"))
+		steps = append(steps, n.controllers("controllers", "api", "images"), n.mark("mark", "api"))
 	}
 	if n.Cluster.NoCNI {
 		return steps // what needs the pods' network waits for the administrator's
@@ -81,4 +82,15 @@ func (n *builder) steps() []engine.Step {
 		}
 	}
 	return steps
+}
+
+// imports gives the steps that import images, and the one that must have ended before the kubelet starts. Where a cluster
+// begins, that is not the last: the API server starts meanwhile, and no other pod comes to this node before the controllers run.
+func (n *builder) imports(needs ...string) (steps []engine.Step, first string) {
+	const all = "images"
+	if !n.Node.Init {
+		return []engine.Step{n.importImages(all, nil, needs...)}, all
+	}
+	first = "api-images"
+	return []engine.Step{n.importImages(first, servesAPI, needs...), n.importImages(all, nil, first)}, first
 }

@@ -27,6 +27,8 @@ func TestSteps(t *testing.T) {
 		"node-ready":     {0, 1, 2, 3, 4},
 		"static-pods":    {0, 1, 2},
 		"controllers":    {0, 1, 2},
+		"images":         {0, 1, 2, 3, 4},
+		"api-images":     {0},
 		"mark":           {0, 1, 2},
 		"cluster-config": {0}, // the cluster's objects are made once
 		"calico":         {0},
