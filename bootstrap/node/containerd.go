@@ -9,12 +9,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"slipway.dev/slipway/bootstrap/cri"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/images"
 )
 
 const (
-	containerdSocket  = "/run/containerd/containerd.sock"
+	containerdSocket  = cri.Socket
 	containerdConfig  = "/etc/containerd/config.toml"
 	containerdUnit    = "/etc/systemd/system/containerd.service"
 	containerdProgram = "/usr/local/bin/containerd"

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 
 	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/cri"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/bootstrap/etcd"
 	"slipway.dev/slipway/internal/fault"
@@ -184,8 +185,47 @@ func (n *builder) becomeMember(ctx context.Context, step string, c kubernetes.In
 		if err := n.startMember(ctx, step, e, all, progress); err != nil {
 			return err
 		}
+		if err := n.settle(ctx, e, progress); err != nil {
+			return err
+		}
 	}
 	return e.Promote(ctx, n.peerURL(), progress)
+}
+
+// How long a member that has the leader's data may take to make itself known, and to get so far.
+const (
+	settleTime = 300 * time.Millisecond
+	settleMax  = 20 * time.Second
+	settlePoll = 50 * time.Millisecond
+)
+
+// settle sees to it that a new member serves its clients soon. It does so once it has made its name known through the leader, which
+// it tries as it starts; but when it takes over the leader's snapshot, just then, it drops its connections and the message with
+// them, and tries again only when its request has timed out, after 7 s. So it is started again, while it has no vote that anybody
+// could miss: with the data there, the first try succeeds.
+func (n *builder) settle(ctx context.Context, e *etcd.Client, progress func(string)) error {
+	tick := time.NewTicker(settlePoll)
+	defer tick.Stop()
+	var took time.Time // when it was seen to have the snapshot
+	for begin := time.Now(); time.Since(begin) < settleMax; {
+		all, err := e.Members(ctx)
+		if m, ok := etcd.Find(all, n.peerURL()); err == nil && (!ok || m.Name != "") {
+			return nil
+		}
+		if snapshots, _ := filepath.Glob(filepath.Join(etcdData, "member/snap/*.snap")); took.IsZero() && len(snapshots) > 0 {
+			took = time.Now()
+		}
+		if !took.IsZero() && time.Since(took) > settleTime {
+			progress("start etcd again, which has the leader's data now")
+			return cri.Restart(ctx, containerdSocket, "etcd", n.Node.Name, progress)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+	return nil // what keeps it, the next step says
 }
 
 func known(all []etcd.Member, peerURL string) bool {

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/cri"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/bootstrap/fleet"
 	"slipway.dev/slipway/bootstrap/node"
@@ -56,7 +57,7 @@ func RenewCertificates(ctx context.Context, names []string, report engine.Report
 		return nil, err
 	}
 	r := &renewal{
-		root: "/", state: s, names: names, host: engine.NewHost(j), restart: restartContainer(containerdSocket),
+		root: "/", state: s, names: names, host: engine.NewHost(j), restart: restartOn(cri.Socket),
 		cluster: func(ctx context.Context) (bootstrap.Cluster, error) { return askCluster(ctx, AdminKubeconfig) },
 	}
 	out, err := r.run(ctx, report)
@@ -66,6 +67,12 @@ func RenewCertificates(ctx context.Context, names []string, report engine.Report
 	return out, err
 }
 
+func restartOn(socket string) func(context.Context, string, string, func(string)) error {
+	return func(ctx context.Context, component, node string, progress func(string)) error {
+		return cri.Restart(ctx, socket, component, node, progress)
+	}
+}
+
 // renewal is one run of RenewCertificates.
 type renewal struct {
 	root    string // of the host's file system
@@ -73,7 +80,8 @@ type renewal struct {
 	names   []string
 	host    *engine.Host
 	cluster func(context.Context) (bootstrap.Cluster, error) // asks it what it is, where the host does not know
-	restart restarter
+	// restart ends a static pod's container on a node, and waits for the next.
+	restart func(ctx context.Context, component, node string, progress func(string)) error
 
 	files   []engine.File // that are to be written
 	renewed []string      // names of their certificates

@@ -219,7 +219,7 @@ func TestRenewOnKubeadms(t *testing.T) {
 func TestRestartFails(t *testing.T) {
 	h := newServer(t, 100*day)
 	r, _, _ := renewalOf(t, h)
-	r.restart = restartContainer(filepath.Join(t.TempDir(), "none.sock"))
+	r.restart = restartOn(filepath.Join(t.TempDir(), "none.sock"))
 	out, err := r.run(t.Context(), quiet)
 	if out != nil {
 		t.Errorf("gave %v", out)

@@ -1,0 +1,99 @@
+package cri
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/errdefs"
+)
+
+// Socket is where containerd listens.
+const Socket = "/run/containerd/containerd.sock"
+
+// podNamespace is containerd's, of all that the kubelet runs.
+const podNamespace = "k8s.io"
+
+const (
+	restartTime = 2 * time.Minute
+	restartPoll = 50 * time.Millisecond
+)
+
+// Restart ends a static pod's container on the node of that name, and waits until the kubelet has started another. It works
+// through containerd, as such a container cannot be ended through the API. It must be another one afterwards: a single file
+// that is mounted into a container stays the file that it was.
+func Restart(ctx context.Context, socket, component, node string, progress func(string)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, restartTime, fmt.Errorf("the kubelet has not started it again within %v", restartTime))
+	defer cancel()
+	if _, err := os.Stat(socket); err != nil { // the library would wait for it to appear
+		return err
+	}
+	c, err := containerd.New(socket, containerd.WithDefaultNamespace(podNamespace))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	old, err := running(ctx, c, component, node)
+	if err != nil {
+		return err
+	}
+	if len(old) == 0 {
+		progress("it does not run; the kubelet starts it by itself")
+		return nil
+	}
+	for _, task := range old {
+		if err := task.Kill(ctx, syscall.SIGTERM); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("end its container: %w", err)
+		}
+	}
+	progress("wait for the kubelet to start it again")
+	return waitForAnother(ctx, c, component, node, old)
+}
+
+func waitForAnother(ctx context.Context, c *containerd.Client, component, node string, old map[string]containerd.Task) error {
+	tick := time.NewTicker(restartPoll)
+	defer tick.Stop()
+	for {
+		now, err := running(ctx, c, component, node)
+		for id := range now {
+			if old[id] == nil {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), err)
+		case <-tick.C:
+		}
+	}
+}
+
+// running gives the tasks of a static pod's containers that run, by the containers' IDs.
+func running(ctx context.Context, c *containerd.Client, component, node string) (map[string]containerd.Task, error) {
+	// The pod's name too: another scheduler, for example, may have a container of that name.
+	all, err := c.Containers(ctx, fmt.Sprintf(
+		`labels."io.kubernetes.container.name"==%q,labels."io.kubernetes.pod.namespace"==kube-system,labels."io.kubernetes.pod.name"==%q`,
+		component, component+"-"+node))
+	if err != nil {
+		return nil, fmt.Errorf("list containers: %w", err)
+	}
+	out := map[string]containerd.Task{}
+	for _, one := range all {
+		task, err := one.Task(ctx, nil)
+		if errdefs.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look at container %q: %w", one.ID(), err)
+		}
+		status, err := task.Status(ctx)
+		if err == nil && status.Status == containerd.Running {
+			out[one.ID()] = task
+		}
+	}
+	return out, nil
+}
