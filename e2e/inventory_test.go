@@ -15,7 +15,7 @@ import (
 type inventory map[string][]string
 
 // testClusters are the names that the tests use. A developer's own clusters may run beside them.
-func testClusters() []string { return []string{"a", "ha", "cut", "srv", "mix", "kill", "hasrv"} }
+func testClusters() []string { return []string{"a", "ha", "cut", "srv", "mix", "kill", "hasrv", "rt"} }
 
 func ofTestCluster(cgroup string) bool {
 	return slices.ContainsFunc(testClusters(), func(c string) bool { return strings.Contains(cgroup, ":/slipway/"+c+"/") })

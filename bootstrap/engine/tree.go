@@ -126,12 +126,6 @@ func (h *Host) Noted(name string) (string, bool) {
 	return e.Value, ok
 }
 
-// HadUnit tells whether a unit that has been started since was there before.
-func (h *Host) HadUnit(name string) bool {
-	e, ok := h.journal.find(KindUnit, name)
-	return ok && !e.Absent
-}
-
 // KeepDirs records directories that somebody else is going to make: they go if nothing is in them then.
 func (h *Host) KeepDirs(step string, dirs ...string) error {
 	known := map[string]bool{}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/cri"
 	"slipway.dev/slipway/bootstrap/node"
 	"slipway.dev/slipway/bootstrap/preflight"
 	"slipway.dev/slipway/images"
@@ -48,9 +50,9 @@ func (h Host) wants(version string) bool {
 // diskNeeded is what programs, images and etcd take on a new node, with a reserve, in bytes.
 const diskNeeded = 3 << 30
 
-// preflight looks at everything that could go wrong, before anything is written. skew is this host's clock minus the
-// cluster's, if there is one.
-func (h Host) preflight(ctx context.Context, n bootstrap.Node, c bootstrap.Cluster, skew time.Duration) error {
+// preflight looks at everything that could go wrong, before anything is written, and decides what becomes of a containerd that
+// is there. skew is this host's clock minus the cluster's, if there is one.
+func (h Host) preflight(ctx context.Context, n *bootstrap.Node, c bootstrap.Cluster, skew time.Duration) error {
 	warnings, err := preflight.Run(ctx, preflight.Facts{
 		NodeName: n.Name, Address: n.Address, ControlPlane: n.ControlPlane, PodCIDR: c.PodCIDR, ServiceCIDR: c.ServiceCIDR,
 		Ports: preflight.Ports(n.ControlPlane), EtcdDir: "/var/lib/etcd", StateDir: node.StateDir, DiskNeeded: diskNeeded,
@@ -61,6 +63,7 @@ func (h Host) preflight(ctx context.Context, n bootstrap.Node, c bootstrap.Clust
 			h.Warn(w)
 		}
 	}
+	n.Runtime = cri.Choose(ctx, slices.Contains(h.Skip, "containerd"))
 	return err
 }
 

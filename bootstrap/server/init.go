@@ -231,7 +231,7 @@ func (o InitOptions) begin(ctx context.Context) (*state, error) {
 		DNSDomain: o.DNSDomain, Endpoint: endpoint, ControlPlanes: []bootstrap.Member{{Name: n.Name, Address: n.Address}},
 		ExtraSANs: o.ExtraSANs, Dedicated: !o.Workloads, NoCNI: o.CNI == "none", Balanced: true, UpstreamDNS: hasResolver(),
 	}
-	if err := o.preflight(ctx, n, c, 0); err != nil {
+	if err := o.preflight(ctx, &n, c, 0); err != nil {
 		return nil, err
 	}
 	now := time.Now()

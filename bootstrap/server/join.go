@@ -190,7 +190,7 @@ func (j *joining) begin(ctx context.Context, n bootstrap.Node, progress func(str
 		return nil, fmt.Errorf("read the API's address: %w", err)
 	}
 	c.Endpoint = net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "443"))
-	err = errors.Join(checkVersion(b, c, j.ControlPlane), checkName(ctx, client, n.Name), j.preflight(ctx, n, c, found.ClockSkew))
+	err = errors.Join(checkVersion(b, c, j.ControlPlane), checkName(ctx, client, n.Name), j.preflight(ctx, &n, c, found.ClockSkew))
 	if err != nil {
 		return nil, err
 	}
