@@ -27,7 +27,11 @@ func (n *builder) filledByOthers() []string {
 	if n.Node.UsesRuntime() {
 		return dirs // the rest is the administrator's
 	}
-	return append(dirs, "/opt/containerd", "/run/containerd", "/run/nri", cri.StoreDir)
+	dirs = append(dirs, "/opt/containerd", "/run/containerd", "/run/nri", cri.StoreDir)
+	if n.Node.Runtime != nil { // whose shims have their sockets and their runc in the same places as ours
+		dirs = append(dirs, "/run/containerd/s", "/run/containerd/runc")
+	}
+	return dirs
 }
 
 // Where the container runtime looks for the configuration of pods' networks, and Calico's.

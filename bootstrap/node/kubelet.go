@@ -88,10 +88,10 @@ func (n *builder) kubelet(name string, needs ...string) engine.Step {
 		}
 		// The pods outlive the kubelet. They end here without their network being taken down one by one, for which the
 		// API would have to answer: it all goes at once.
-		if err := errors.Join(endCgroups(ctx, podGroups()...), n.host.StopUnit(ctx, "kubepods.slice")); err != nil {
+		if err := n.removePods(ctx, name); err != nil {
 			return err
 		}
-		return n.removePods(ctx, name)
+		return errors.Join(endCgroups(ctx, podGroups()...), n.host.StopUnit(ctx, "kubepods.slice"))
 	}
 	return s
 }
