@@ -58,9 +58,11 @@ sha256sum /etc/containerd/config.toml /etc/systemd/system/containerd.service
 ctr tasks ls
 `
 
-// ownDatabase is what a containerd writes by itself when it has had images and pods in it.
-var ownDatabase = []string{
-	"/meta.db", "/metadata.db",
+// itsOwn is what a containerd changes by itself when it has images and pods in it: its databases, and directories that stay,
+// empty, when the last pod has gone.
+var itsOwn = []string{
+	"/meta.db", "/metadata.db", "/run/containerd/runc/k8s.io ", "/io.containerd.runtime.v2.task/k8s.io ",
+	"/io.containerd.grpc.v1.cri ", "/io.containerd.grpc.v1.cri/containers ", "/io.containerd.grpc.v1.cri/sandboxes ",
 }
 
 // TestServersOwnRuntime: a containerd that the administrator has is used where it fits, and nobody notices; where it does not, it
@@ -82,6 +84,7 @@ func TestServersOwnRuntime(t *testing.T) {
 		{"used", func(t *testing.T) { join = checkUsed(t, g) }},
 		{"refused", func(t *testing.T) {
 			g.fails(t, 2, join.worker, "preflight-runtime")
+			g.fails(t, 2, prepareCommand, "preflight-runtime")
 			g.sameHost(t, 2, hosts[2])
 		}},
 		{"set aside with a container in it", func(t *testing.T) {
@@ -94,6 +97,10 @@ func TestServersOwnRuntime(t *testing.T) {
 			checkSetAside(t, g, join.worker, g.inventory(t, 2))
 		}},
 		{"reset", func(t *testing.T) { checkUsedReset(t, g, hosts[1], state) }},
+		{"prepare", func(t *testing.T) {
+			g.must(t, 1, prepareCommand+" && ! ls /usr/local/bin/containerd && kubeadm version")
+			checkUsedReset(t, g, hosts[1], state)
+		}},
 	} {
 		if !t.Run(step.name, step.run) {
 			t.FailNow()
@@ -149,7 +156,7 @@ func checkSetAside(t *testing.T, g group, join string, host []string) {
 	}
 	g.must(t, 2, "systemctl cat containerd | grep -qx ExecStart=/usr/local/bin/containerd && slipway doctor")
 	g.must(t, 2, "slipway reset")
-	g.sameHost(t, 2, host, ownDatabase...)
+	g.sameHost(t, 2, host)
 	sameState(t, state, g.must(t, 2, runtimeState))
 	if now := g.must(t, 2, processes); now != container {
 		t.Errorf("the container was process %q, and is %q", container, now)
@@ -174,5 +181,5 @@ func sameState(t *testing.T, before, after string) {
 func checkUsedReset(t *testing.T, g group, host []string, state string) {
 	g.must(t, 1, "slipway reset")
 	sameState(t, state, g.must(t, 1, untouched+runtimeState))
-	g.sameHost(t, 1, host, append(ownDatabase, auditLog)...)
+	g.sameHost(t, 1, host, append(itsOwn, auditLog)...)
 }

@@ -113,9 +113,9 @@ func (n *builder) hasPods(ctx context.Context, pods *cri.Pods) (bool, error) {
 	return n.Node.Runtime.Used || store == besideStore, nil // ours may have gone already, and the other may have pods of its own
 }
 
-// removePods ends and removes the pods in a containerd whose shims may not all be killed, or whose store stays. It does so itself:
-// where a pod's processes are all killed at once, now and then it loses a shim. Calico would want the API for each pod's network;
-// what it made goes with the step of the network.
+// removePods has containerd end and remove the pods where it, or the shims of others, stay: of pods whose processes were killed
+// all at once it loses a shim now and then. Calico would want the API for the end of each pod's network; what it made goes with
+// the undoing of the pods' network.
 func (n *builder) removePods(ctx context.Context, step string) error {
 	if n.Node.Runtime == nil {
 		return nil // all of the containerd goes
