@@ -109,7 +109,20 @@ type Node struct {
 	// Shared is set where the host's kernel and disk are shared with others, as a local machine's are:
 	// kernel limits are left alone, and a full disk is nobody's reason to evict pods.
 	Shared bool `json:"shared,omitempty"`
+	// Runtime is the containerd that was on the host before; nil where there was none.
+	Runtime *Runtime `json:"runtime,omitempty"`
 }
+
+// Runtime is a containerd that an administrator has on a host.
+type Runtime struct {
+	// Used is set where the node uses it as it is. Otherwise the bundle's takes its place until the reset.
+	Used bool `json:"used,omitempty"`
+	// Sandbox is the image that one which is used begins pods with.
+	Sandbox string `json:"sandbox,omitempty"`
+}
+
+// UsesRuntime tells whether the node uses the containerd that was there before.
+func (n Node) UsesRuntime() bool { return n.Runtime != nil && n.Runtime.Used }
 
 // Serving is a source of a kubelet's serving certificate.
 type Serving string

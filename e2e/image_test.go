@@ -17,17 +17,23 @@ import (
 
 const echoImage = "slipway.test/echo:1"
 
-// loadEcho builds the echo program, puts it alone into an image, and has it loaded.
+// loadEcho has the echo image loaded.
 func loadEcho(t *testing.T, c cluster) {
+	archive := filepath.Join(t.TempDir(), "echo.tar")
+	buildEcho(t, archive)
+	slipway(t, "images", "load", c.name, archive)
+}
+
+// buildEcho builds the echo program, and puts it alone into an image.
+func buildEcho(t *testing.T, archive string) {
+	t.Helper()
 	program := filepath.Join(t.TempDir(), "echo")
 	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "./echo")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build echo: %v\n%s", err, out)
 	}
-	archive := filepath.Join(t.TempDir(), "echo.tar")
 	writeImage(t, program, archive)
-	slipway(t, "images", "load", c.name, archive)
 }
 
 func writeImage(t *testing.T, program, archive string) {

@@ -41,16 +41,21 @@ func nameImage(ctx context.Context, c *client.Client, img client.Image, labels m
 	if err != nil {
 		return err
 	}
-	names := []string{config.Digest.String(), img.Name()}
-	if byDigest, ok := digestRef(img.Name(), img.Target().Digest.String()); ok {
-		names = append([]string{byDigest}, names...)
-	}
-	for _, name := range names {
+	for _, name := range imageNames(img.Name(), img.Target().Digest.String(), config.Digest.String()) {
 		if err := putImage(ctx, c.ImageService(), ctrimages.Image{Name: name, Target: img.Target(), Labels: labels}); err != nil {
 			return fmt.Errorf("name it %q: %w", name, err)
 		}
 	}
 	return nil
+}
+
+// imageNames are those that the CRI plugin gives an image, with that of the image itself last.
+func imageNames(ref, target, config string) []string {
+	names := []string{config, ref}
+	if byDigest, ok := digestRef(ref, target); ok {
+		names = append([]string{byDigest}, names...)
+	}
+	return names
 }
 
 func putImage(ctx context.Context, store ctrimages.Store, img ctrimages.Image) error {

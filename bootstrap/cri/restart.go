@@ -12,9 +12,6 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// Socket is where containerd listens.
-const Socket = "/run/containerd/containerd.sock"
-
 // podNamespace is containerd's, of all that the kubelet runs.
 const podNamespace = "k8s.io"
 
@@ -37,7 +34,7 @@ func Restart(ctx context.Context, socket, component, node string, progress func(
 		return err
 	}
 	defer c.Close()
-	old, err := running(ctx, c, component, node)
+	old, err := tasksOf(ctx, c, component, node)
 	if err != nil {
 		return err
 	}
@@ -58,7 +55,7 @@ func waitForAnother(ctx context.Context, c *containerd.Client, component, node s
 	tick := time.NewTicker(restartPoll)
 	defer tick.Stop()
 	for {
-		now, err := running(ctx, c, component, node)
+		now, err := tasksOf(ctx, c, component, node)
 		for id := range now {
 			if old[id] == nil {
 				return nil
@@ -72,8 +69,8 @@ func waitForAnother(ctx context.Context, c *containerd.Client, component, node s
 	}
 }
 
-// running gives the tasks of a static pod's containers that run, by the containers' IDs.
-func running(ctx context.Context, c *containerd.Client, component, node string) (map[string]containerd.Task, error) {
+// tasksOf gives the tasks of a static pod's containers that run, by the containers' IDs.
+func tasksOf(ctx context.Context, c *containerd.Client, component, node string) (map[string]containerd.Task, error) {
 	// The pod's name too: another scheduler, for example, may have a container of that name.
 	all, err := c.Containers(ctx, fmt.Sprintf(
 		`labels."io.kubernetes.container.name"==%q,labels."io.kubernetes.pod.namespace"==kube-system,labels."io.kubernetes.pod.name"==%q`,

@@ -1,9 +1,8 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"slices"
 
@@ -11,9 +10,11 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	hostcri "slipway.dev/slipway/bootstrap/cri"
 )
 
-const containerdSocket = "/run/containerd/containerd.sock"
+const containerdSocket = hostcri.Socket
 
 // connect reaches the daemon, by its own protocol and the kubelet's. Nobody has been asked yet.
 func (h *Host) connect() (*grpc.ClientConn, error) {
@@ -42,27 +43,18 @@ func runtimeAnswers(ctx context.Context, h *Host) []Finding {
 	if err != nil {
 		return []Finding{silent.because(err)}
 	}
-	if err := pluginFailed(ctx, c); err != nil {
+	why, err := hostcri.PluginFailed(ctx, c)
+	if err := cmp.Or(why, err); err != nil {
 		return []Finding{problem("containerd %s runs without its CRI plugin: the kubelet cannot use it", v.Version).because(err).
 			advise("take \"cri\" out of disabled_plugins in /etc/containerd/config.toml, or mend what the plugin says; " +
 				"then `systemctl restart containerd`")}
 	}
-	out := []Finding{ok("containerd %s answers, with its CRI plugin", v.Version)}
-	return append(out, canStartPods(ctx, conn)...)
-}
-
-// pluginFailed says why the daemon cannot serve a kubelet.
-func pluginFailed(ctx context.Context, c *containerd.Client) error {
-	r, err := c.IntrospectionService().Plugins(ctx, "type==io.containerd.grpc.v1,id==cri")
-	switch {
-	case err != nil:
-		return fmt.Errorf("list plugins: %w", err)
-	case len(r.Plugins) == 0:
-		return errors.New("it is disabled")
-	case r.Plugins[0].InitErr != nil:
-		return errors.New(r.Plugins[0].InitErr.Message)
+	whose := ""
+	if s := h.node.saved; s != nil && s.Spec.Node.UsesRuntime() {
+		whose = ", which was here before"
 	}
-	return nil
+	out := []Finding{ok("containerd %s answers, with its CRI plugin%s", v.Version, whose)}
+	return append(out, canStartPods(ctx, conn)...)
 }
 
 // canStartPods looks at what the runtime itself says, and for the image that every pod begins with, which containerd pins.

@@ -32,6 +32,7 @@ type Entry struct {
 	Copy     string      `json:"copy,omitempty"`     // large file: where what was in it is kept, beside the journal
 	Link     string      `json:"link,omitempty"`     // symbolic link: where it pointed
 	Children []string    `json:"children,omitempty"` // tree: what was in it
+	Mounts   []string    `json:"mounts,omitempty"`   // tree: what was mounted below it
 	Mode     fs.FileMode `json:"mode,omitempty"`
 	ModTime  time.Time   `json:"modTime,omitzero"`
 	UID      int         `json:"uid,omitempty"`

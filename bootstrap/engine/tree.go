@@ -57,7 +57,8 @@ func treeEntry(step, dir string) (Entry, error) {
 	for _, c := range children {
 		e.Children = append(e.Children, c.Name())
 	}
-	return e, nil
+	e.Mounts, err = mountsBelow(dir)
+	return e, err
 }
 
 func (e *Entry) setOwner(st fs.FileInfo) {
@@ -67,9 +68,9 @@ func (e *Entry) setOwner(st fs.FileInfo) {
 	}
 }
 
-// restoreTree removes what has come since. The directory itself stays if it was there, also as a mount point.
+// restoreTree removes and unmounts what has come since. The directory itself stays if it was there, also as a mount point.
 func (e Entry) restoreTree() error {
-	if err := unmountBelow(e.Name); err != nil {
+	if err := unmountBelow(e.Name, e.Mounts); err != nil {
 		return err
 	}
 	children, err := os.ReadDir(e.Name)
@@ -93,23 +94,38 @@ func (e Entry) restoreTree() error {
 	return errors.Join(errs...)
 }
 
-// unmountBelow detaches all that is mounted below a directory, the latest first. A mount point that the kernel still
-// uses goes from its place at once and for good with its last user.
-func unmountBelow(dir string) error {
+// mountsBelow lists what is mounted below a directory, the latest last.
+func mountsBelow(dir string) (out []string, err error) {
 	resolved, err := filepath.EvalSymlinks(dir)
 	if err != nil {
-		return nil //nolint:nilerr // what is not there has no mounts
+		return nil, nil //nolint:nilerr // what is not there has no mounts
 	}
 	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
 		return !strings.HasPrefix(m.Mountpoint, resolved+"/"), false
 	})
 	if err != nil {
-		return fmt.Errorf("list mounts: %w", err)
+		return nil, fmt.Errorf("list mounts: %w", err)
+	}
+	for _, m := range mounts {
+		out = append(out, m.Mountpoint)
+	}
+	return out, nil
+}
+
+// unmountBelow detaches all that is mounted below a directory and was not before, the latest first. A mount point that the
+// kernel still uses goes from its place at once and for good with its last user.
+func unmountBelow(dir string, before []string) error {
+	mounts, err := mountsBelow(dir)
+	if err != nil {
+		return err
 	}
 	var errs []error
-	for _, m := range slices.Backward(mounts) {
-		if err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
-			errs = append(errs, fmt.Errorf("unmount %q: %w", m.Mountpoint, err))
+	for _, path := range slices.Backward(mounts) {
+		if slices.Contains(before, path) {
+			continue
+		}
+		if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
+			errs = append(errs, fmt.Errorf("unmount %q: %w", path, err))
 		}
 	}
 	return errors.Join(errs...)
@@ -124,12 +140,6 @@ func (h *Host) Note(step, name, value string) error {
 func (h *Host) Noted(name string) (string, bool) {
 	e, ok := h.journal.find(KindNote, name)
 	return e.Value, ok
-}
-
-// HadUnit tells whether a unit that has been started since was there before.
-func (h *Host) HadUnit(name string) bool {
-	e, ok := h.journal.find(KindUnit, name)
-	return ok && !e.Absent
 }
 
 // KeepDirs records directories that somebody else is going to make: they go if nothing is in them then.

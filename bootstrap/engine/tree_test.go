@@ -52,17 +52,24 @@ func TestMountsInTrees(t *testing.T) {
 	must(t, os.MkdirAll(outside, 0o700))
 	must(t, os.WriteFile(filepath.Join(outside, "precious"), nil, 0o600))
 	path := filepath.Join(dir, "journal.jsonl")
-	must(t, engine.NewHost(openJournal(t, path)).Claim("claim", tree))
-	target := filepath.Join(tree, "pods/volume")
-	must(t, os.MkdirAll(target, 0o700))
-	must(t, unix.Mount(outside, target, "", unix.MS_BIND, ""))
-	t.Cleanup(func() { _ = unix.Unmount(target, unix.MNT_DETACH) })
+	mount := func(target string) {
+		must(t, os.MkdirAll(target, 0o700))
+		must(t, unix.Mount(outside, target, "", unix.MS_BIND, ""))
+		t.Cleanup(func() { _ = unix.Unmount(target, unix.MNT_DETACH) })
+	}
+	theirs := filepath.Join(dir, "theirs")
+	mount(filepath.Join(theirs, "mounted"))
+	must(t, engine.NewHost(openJournal(t, path)).Claim("claim", tree, theirs))
+	mount(filepath.Join(tree, "pods/volume"))
 	must(t, engine.Undo(t.Context(), "h", nil, openJournal(t, path), (&recorder{}).report))
 	if _, err := os.Stat(filepath.Join(outside, "precious")); err != nil {
 		t.Error("what was mounted has been emptied:", err)
 	}
 	if _, err := os.Stat(tree); err == nil {
 		t.Error("the tree is still there")
+	}
+	if _, err := os.Stat(filepath.Join(theirs, "mounted/precious")); err != nil {
+		t.Error("what was mounted before is not:", err)
 	}
 }
 

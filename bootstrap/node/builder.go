@@ -23,12 +23,15 @@ type builder struct {
 }
 
 func newBuilder(ctx context.Context, spec *bootstrap.NodeSpec, host *engine.Host, b *images.Bundle) (*builder, error) {
+	b, err := withSandbox(b, spec.Node)
+	if err != nil {
+		return nil, err
+	}
 	n := &builder{NodeSpec: spec, host: host, bundle: b, refs: map[string]string{}}
 	n.readRefs()
 	if !spec.Node.Init {
 		return n, nil
 	}
-	var err error
 	n.addons, err = n.renderAddons(ctx)
 	return n, err
 }

@@ -4,10 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"slipway.dev/slipway/bootstrap/cri"
 	"slipway.dev/slipway/bootstrap/engine"
@@ -24,7 +20,7 @@ const (
 
 // containerd's configuration, format 3: https://github.com/containerd/containerd/blob/v2.3.7/docs/cri/config.md
 const containerdConfigText = `version = 3
-
+%s
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
 sandbox = %q
 
@@ -66,16 +62,31 @@ TasksMax=infinity
 WantedBy=multi-user.target
 `
 
+// besideText has it keep its own apart from what the containerd whose place it takes has there. It is on the same file
+// systems, and goes with the directories that were claimed.
+const besideText = `root = '` + besideStore + `'
+state = '/run/containerd/slipway'
+`
+
+const besideStore = cri.StoreDir + "/slipway"
+
 func (n *builder) containerd(name string, needs ...string) engine.Step {
-	const unit = "containerd.service"
+	const unit = cri.Unit
+	if n.Node.UsesRuntime() {
+		return n.othersContainerd(name, needs...)
+	}
 	s := n.service(name, engine.Unit{
 		Name: unit, Files: []string{containerdConfig, containerdUnit, containerdProgram},
 	}, nil, func() ([]engine.File, error) {
-		restricted, err := oomScoreRestricted()
+		restricted, err := cri.OOMScoreRestricted()
 		if err != nil {
 			return nil, err
 		}
-		config := fmt.Sprintf(containerdConfigText, n.refs["pause"], restricted, runcProgram, cgroupV2())
+		beside := ""
+		if n.Node.Runtime != nil {
+			beside = besideText
+		}
+		config := fmt.Sprintf(containerdConfigText, beside, n.refs["pause"], restricted, runcProgram, cri.Driver() == "systemd")
 		return []engine.File{
 			{Path: containerdConfig, Data: []byte(config), Mode: 0o644},
 			{Path: containerdUnit, Data: []byte(containerdUnitText), Mode: 0o644},
@@ -83,8 +94,8 @@ func (n *builder) containerd(name string, needs ...string) engine.Step {
 	}, needs...)
 	stop := s.Undo
 	s.Undo = func(ctx context.Context) error {
-		if err := stop(ctx); err != nil || n.host.HadUnit(unit) {
-			return err // an administrator's own containers live on
+		if err := stop(ctx); err != nil || n.Node.Runtime != nil {
+			return err // the containers of the one that was there live on
 		}
 		return endCgroups(ctx, "system.slice/"+unit) // the shims, which outlive containerd
 	}
@@ -140,8 +151,12 @@ func (n *builder) importImages(name string, chosen func(component string) bool, 
 			return each("import image ", missing), err
 		},
 		Do: func(ctx context.Context, progress func(string)) error {
+			if err := n.keepImages(ctx, name); err != nil {
+				return err
+			}
 			return n.bundle.Import(ctx, containerdSocket, n.imagesOfNode(chosen), progress)
 		},
+		Undo: n.putImagesBack,
 	}
 }
 
@@ -166,7 +181,11 @@ func (n *builder) runs(component string) bool {
 
 // servesAPI tells whether the API server needs this component's image to start.
 func servesAPI(component string) bool {
-	return component == "pause" || component == "etcd" || component == "kube-apiserver"
+	switch component {
+	case "pause", sandbox, "etcd", "kube-apiserver":
+		return true
+	}
+	return false
 }
 
 func controlPlaneOnly(component string) bool {
@@ -175,28 +194,4 @@ func controlPlaneOnly(component string) bool {
 		return true
 	}
 	return false
-}
-
-func cgroupV2() bool {
-	var st unix.Statfs_t
-	return unix.Statfs("/sys/fs/cgroup", &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
-}
-
-// oomScoreRestricted finds out whether a process here may lower its score, by trying: without CAP_SYS_RESOURCE
-// the kernel refuses, and containerd then must not ask for it.
-func oomScoreRestricted() (bool, error) {
-	const path = "/proc/self/oom_score_adj"
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return false, fmt.Errorf("read the OOM score: %w", err)
-	}
-	score, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		return false, fmt.Errorf("read the OOM score: %w", err)
-	}
-	// Lower than any score before: down to the lowest ever had, a process may go without the capability.
-	if err := os.WriteFile(path, []byte("-1000"), 0o600); err != nil {
-		return true, nil //nolint:nilerr // that is the answer
-	}
-	return false, os.WriteFile(path, []byte(strconv.Itoa(score)), 0o600)
 }

@@ -68,7 +68,12 @@ func Undo(ctx context.Context, spec *bootstrap.NodeSpec, report engine.Report) e
 	if spec == nil {
 		spec = &bootstrap.NodeSpec{}
 	}
-	n := &builder{NodeSpec: spec, host: engine.NewHost(journal), refs: map[string]string{}}
+	own := *spec
+	n := &builder{NodeSpec: &own, host: engine.NewHost(journal), refs: map[string]string{}}
+	own.Node.Runtime = nil // what was done counts, not what was to be
+	if err := n.noted(notedRuntime, &own.Node.Runtime); err != nil {
+		return err
+	}
 	return engine.Undo(ctx, spec.Node.Name, n.steps(), journal, report)
 }
 

@@ -192,31 +192,37 @@ func (n *builder) becomeMember(ctx context.Context, step string, c kubernetes.In
 	return e.Promote(ctx, n.peerURL(), progress)
 }
 
-// How long a member that has the leader's data may take to make itself known, and to get so far.
+// How long a member that the others know by its name may take to serve, and the others to know it.
 const (
 	settleTime = 300 * time.Millisecond
 	settleMax  = 20 * time.Second
 	settlePoll = 50 * time.Millisecond
+	settleAsk  = 200 * time.Millisecond
 )
 
-// settle sees to it that a new member serves its clients soon. It does so once it has made its name known through the leader, which
-// it tries as it starts; but when it takes over the leader's snapshot, just then, it drops its connections and the message with
-// them, and tries again only when its request has timed out, after 7 s. So it is started again, while it has no vote that anybody
-// could miss: with the data there, the first try succeeds.
-func (n *builder) settle(ctx context.Context, e *etcd.Client, progress func(string)) error {
+// settle sees to it that a new member serves its clients soon. It does so once it has seen its own name in what the leader sends.
+// But the name often comes with the first snapshot of all the data, in which the member does not see it, and tries again only
+// when its request has timed out, after 7 s. So it is started again, while it has no vote that anybody could miss: with the data
+// there, the first try succeeds.
+func (n *builder) settle(ctx context.Context, others *etcd.Client, progress func(string)) error {
+	own, err := etcd.Open(ctx, []string{https(loopback, bootstrap.EtcdPort)}, EtcdFiles())
+	if err != nil {
+		return err
+	}
+	defer own.Close()
 	tick := time.NewTicker(settlePoll)
 	defer tick.Stop()
-	var took time.Time // when it was seen to have the snapshot
+	var named time.Time // when the others were seen to know it by its name
 	for begin := time.Now(); time.Since(begin) < settleMax; {
-		all, err := e.Members(ctx)
-		if m, ok := etcd.Find(all, n.peerURL()); err == nil && (!ok || m.Name != "") {
+		if serves(ctx, own) {
 			return nil
 		}
-		if snapshots, _ := filepath.Glob(filepath.Join(etcdData, "member/snap/*.snap")); took.IsZero() && len(snapshots) > 0 {
-			took = time.Now()
+		all, err := others.Members(ctx)
+		if m, _ := etcd.Find(all, n.peerURL()); err == nil && m.Name != "" && named.IsZero() {
+			named = time.Now()
 		}
-		if !took.IsZero() && time.Since(took) > settleTime {
-			progress("start etcd again, which has the leader's data now")
+		if !named.IsZero() && time.Since(named) > settleTime {
+			progress("start etcd again, which has the data now")
 			return cri.Restart(ctx, containerdSocket, "etcd", n.Node.Name, progress)
 		}
 		select {
@@ -226,6 +232,12 @@ func (n *builder) settle(ctx context.Context, e *etcd.Client, progress func(stri
 		}
 	}
 	return nil // what keeps it, the next step says
+}
+
+func serves(ctx context.Context, c *etcd.Client) bool {
+	ctx, cancel := context.WithTimeout(ctx, settleAsk)
+	defer cancel()
+	return c.Look(ctx)[0].Err == nil
 }
 
 func known(all []etcd.Member, peerURL string) bool {

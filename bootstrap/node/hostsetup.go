@@ -11,18 +11,27 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"slipway.dev/slipway/bootstrap/cri"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/images"
 )
 
 // filledByOthers are the directories that the container runtime, the kubelet, etcd and the network's pods fill. The audit
 // log is not among them: it outlives the node.
-func filledByOthers() []string {
-	return []string{
-		"/opt/containerd", "/run/calico", "/run/containerd", "/run/nri", "/run/nodeagent", "/usr/libexec/kubernetes",
-		"/var/lib/calico", "/var/lib/cni", "/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet",
+func (n *builder) filledByOthers() []string {
+	dirs := []string{
+		"/run/calico", "/run/nodeagent", "/usr/libexec/kubernetes",
+		"/var/lib/calico", "/var/lib/cni", "/var/lib/etcd", "/var/lib/kubelet",
 		"/var/log/calico", "/var/log/containers", "/var/log/pods", "/var/lib/kube-proxy",
 	}
+	if n.Node.UsesRuntime() {
+		return dirs // the rest is the administrator's
+	}
+	dirs = append(dirs, "/opt/containerd", "/run/containerd", "/run/nri", cri.StoreDir)
+	if n.Node.Runtime != nil { // whose shims have their sockets and their runc in the same places as ours
+		dirs = append(dirs, "/run/containerd/s", "/run/containerd/runc")
+	}
+	return dirs
 }
 
 // Where the container runtime looks for the configuration of pods' networks, and Calico's.
@@ -46,7 +55,7 @@ func madeByOthers() (files, dirs []string) {
 
 // directories claims them before anything is in them, so that all of it goes with the node.
 func (n *builder) directories(name string, also ...string) engine.Step {
-	claimed := append(filledByOthers(), also...)
+	claimed := append(n.filledByOthers(), also...)
 	if n.externalEtcd() { // which may run on this very host
 		claimed = slices.DeleteFunc(claimed, func(dir string) bool { return dir == etcdData })
 	}
@@ -60,6 +69,9 @@ func (n *builder) directories(name string, also ...string) engine.Step {
 			return change, nil
 		},
 		Do: func(context.Context, func(string)) error {
+			if err := n.noteRuntime(name); err != nil {
+				return err
+			}
 			files, dirs := madeByOthers()
 			return errors.Join(n.host.Keep(name, files...), n.host.KeepDirs(name, dirs...), n.host.Claim(name, claimed...))
 		},
@@ -195,10 +207,17 @@ func loadConntrack() {
 	_, _ = netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
 }
 
-// binaries puts the programs of the bundle in their places, all but kubeadm: see ForNodes.
+// programs are the components that the node needs: of ForNodes those that are not there otherwise.
+func (n *builder) programs() []string {
+	return slices.DeleteFunc(n.bundle.ForNodes(), func(name string) bool {
+		return n.Node.UsesRuntime() && (name == "containerd" || name == "runc")
+	})
+}
+
+// binaries puts the programs of the bundle in their places.
 func (n *builder) binaries(name string, also []string, needs ...string) engine.Step {
 	missing := func() (out []string, err error) {
-		for _, c := range append(n.bundle.ForNodes(), also...) {
+		for _, c := range append(n.programs(), also...) {
 			ok, err := n.bundle.Installed(c, "/")
 			if err != nil {
 				return nil, err

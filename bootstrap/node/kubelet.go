@@ -13,6 +13,7 @@ import (
 
 	"slipway.dev/slipway/addons"
 	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/cri"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/certs"
 )
@@ -87,6 +88,9 @@ func (n *builder) kubelet(name string, needs ...string) engine.Step {
 		}
 		// The pods outlive the kubelet. They end here without their network being taken down one by one, for which the
 		// API would have to answer: it all goes at once.
+		if err := n.removePods(ctx, name); err != nil {
+			return err
+		}
 		return errors.Join(endCgroups(ctx, podGroups()...), n.host.StopUnit(ctx, "kubepods.slice"))
 	}
 	return s
@@ -137,10 +141,8 @@ func (n *builder) kubeletConfiguration() *kubelet.KubeletConfiguration {
 		EnableDebugFlagsHandler: &off,
 		SerializeImagePulls:     &off,
 	}
-	if cgroupV2() {
-		c.CgroupDriver = "systemd"
-	} else {
-		c.CgroupDriver = "cgroupfs"
+	c.CgroupDriver = cri.Driver()
+	if c.CgroupDriver != "systemd" {
 		c.FailCgroupV1 = &off
 	}
 	if n.Node.Shared {

@@ -30,14 +30,20 @@ WantedBy=multi-user.target
 
 // PrepareSteps lists what makes a host ready for kubeadm: programs, container runtime and images of the bundle, kubeadm
 // itself and the kubelet's unit, which kubeadm starts.
-func PrepareSteps(b *images.Bundle, shared bool) ([]engine.Step, error) {
+func PrepareSteps(b *images.Bundle, shared bool, runtime *bootstrap.Runtime) ([]engine.Step, error) {
 	journal, err := openJournal()
 	if err != nil {
 		return nil, err
 	}
 	// All images, as kubeadm has not said yet what this host will be.
-	spec := &bootstrap.NodeSpec{Node: bootstrap.Node{ControlPlane: true, Shared: shared}}
-	n := &builder{NodeSpec: spec, host: engine.NewHost(journal), bundle: b, refs: map[string]string{}}
+	spec := &bootstrap.NodeSpec{Node: bootstrap.Node{ControlPlane: true, Shared: shared, Runtime: runtime}}
+	n := &builder{NodeSpec: spec, host: engine.NewHost(journal), refs: map[string]string{}}
+	if err := n.noted(notedRuntime, &spec.Node.Runtime); err != nil { // by a run that was interrupted
+		return nil, err
+	}
+	if n.bundle, err = withSandbox(b, spec.Node); err != nil {
+		return nil, err
+	}
 	n.readRefs()
 	return []engine.Step{
 		n.directories("directories", kubernetesDir),

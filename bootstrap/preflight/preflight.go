@@ -152,6 +152,27 @@ func Run(ctx context.Context, f Facts, ignore []string) (warnings []Finding, err
 	return warnings, errors.Join(problems...)
 }
 
+// One runs one check. The error joins one fault for each problem.
+func One(ctx context.Context, name string, f Facts) error {
+	checks := Checks()
+	if err := knownNames(checks, []string{name}); err != nil {
+		return err
+	}
+	var problems []error
+	for _, c := range checks {
+		if c.Name() != name {
+			continue
+		}
+		for _, finding := range c.Run(ctx, f) {
+			finding.Advice = cmp.Or(finding.Advice, c.Fault.Next)
+			if !finding.Warning {
+				problems = append(problems, c.fault(finding))
+			}
+		}
+	}
+	return errors.Join(problems...)
+}
+
 func (c Check) fault(f Finding) error {
 	out := c.Fault
 	out.Op, out.Err, out.Next = "make this host a node", errors.New(f.Message), f.Advice

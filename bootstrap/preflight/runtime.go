@@ -2,21 +2,11 @@ package preflight
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"slices"
-	"time"
+	"strings"
 
-	containerd "github.com/containerd/containerd/v2/client"
-)
-
-const (
-	containerdSocket = "/run/containerd/containerd.sock"
-	containerdUnit   = "containerd.service"
-	// The first version whose CRI plugin is configured as the bundle's: https://containerd.io/releases/
-	minimumContainerd = "2.0"
-	answerLimit       = 3 * time.Second
+	"slipway.dev/slipway/bootstrap/cri"
 )
 
 func containerRuntime(ctx context.Context, f Facts) []Finding {
@@ -24,63 +14,60 @@ func containerRuntime(ctx context.Context, f Facts) []Finding {
 		return nil
 	}
 	// That systemd cannot be reached, the check named os says; the socket counts all the same.
-	active, _ := f.activeUnits(ctx, containerdUnit, "docker.service", "crio.service")
+	active, _ := f.activeUnits(ctx, cri.Unit, "docker.service", "crio.service")
 	var out []Finding
 	for _, unit := range active {
-		if unit != containerdUnit {
+		if unit != cri.Unit {
 			out = append(out, problem("%s runs here, a container runtime that a node does not use", unit).
 				advise("stop and disable it (\"systemctl disable --now %s\"), or ignore this if it is to stay beside the node's own", unit))
 		}
 	}
-	return append(out, containerdHere(ctx, f, slices.Contains(active, containerdUnit))...)
+	return append(out, containerdHere(ctx, f, slices.Contains(active, cri.Unit))...)
 }
 
+// containerdHere tells what is going to be done with a containerd that runs. One that others' containers need is not to lose its
+// place without a word.
 func containerdHere(ctx context.Context, f Facts, active bool) []Finding {
-	socket := f.path(containerdSocket)
-	_, err := os.Stat(socket)
-	var version string
-	var cri error
-	if err == nil { // the library would wait for it to appear
-		version, cri, err = askContainerd(ctx, socket)
+	found, err := cri.Look(ctx, f.path(cri.Socket))
+	why := ""
+	if err == nil {
+		why = strings.Join(found.Unfit, "; ")
 	}
 	switch {
 	case err != nil && !active:
-		return nil // none, or a socket that its daemon has left
+		return setAside(f) // none, or a socket that its daemon has left
 	case err != nil:
-		return []Finding{problem("%s runs here, and cannot be asked what it is: %v", containerdUnit, err)}
-	case !atLeast(version, minimumContainerd):
-		return []Finding{problem("containerd %s runs here; a node needs %s or newer", version, minimumContainerd).
-			advise("remove its package, or install a newer one")}
-	case cri != nil:
-		return []Finding{problem("containerd %s runs here without its CRI plugin: %v", version, cri).
-			advise("take \"cri\" out of disabled_plugins in /etc/containerd/config.toml, or remove the package")}
+		return []Finding{problem("%s runs here, and cannot be asked what it is: %v", cri.Unit, err)}
+	case !active:
+		return []Finding{problem("containerd %s runs here, and not as %s: the node's own could not run beside it", found.Version, cri.Unit).
+			advise("stop it, or have systemd run it as %s", cri.Unit)}
+	case why == "":
+		return []Finding{warning("containerd %s runs here; the node uses it as it is", found.Version).
+			advise("stop it and remove its package if the node is to have the one of the bundle")}
+	case len(found.Running) == 0:
+		return []Finding{warning("containerd %s runs here; it is set aside until a reset, because %s", found.Version, why).
+			advise("change that if the node is to use it; nothing runs in it")}
 	}
-	return []Finding{warning("containerd %s runs here; its configuration and unit are replaced, and come back with a reset", version).
-		advise("remove its package if the node is to have the one of the bundle")}
+	return []Finding{problem("containerd %s runs here with containers in it (%s), and a node cannot use it: %s",
+		found.Version, some(found.Running), why).
+		advise("change that in its configuration and restart it, and the node will use it; or end these containers; " +
+			"or ignore this: it is stopped until a reset, and what runs in it goes on without it")}
 }
 
-// askContainerd gives the version of the daemon, and why it cannot serve a kubelet.
-func askContainerd(ctx context.Context, socket string) (version string, cri, err error) {
-	ctx, cancel := context.WithTimeout(ctx, answerLimit)
-	defer cancel()
-	c, err := containerd.New(socket)
-	if err != nil {
-		return "", nil, err
+// setAside is for what is left of one that does not run.
+func setAside(f Facts) []Finding {
+	if entries, err := os.ReadDir(f.path(cri.StoreDir)); err != nil || len(entries) == 0 {
+		return nil
 	}
-	defer c.Close()
-	v, err := c.Version(ctx)
-	if err != nil {
-		return "", nil, err
+	return []Finding{warning("%s is not empty; the node keeps its images and containers apart from what is there", cri.StoreDir).
+		advise("remove what is in there unless somebody needs it")}
+}
+
+// some names a few of many.
+func some(all []string) string {
+	const few = 5
+	if len(all) <= few {
+		return strings.Join(all, ", ")
 	}
-	plugins, err := c.IntrospectionService().Plugins(ctx, "type==io.containerd.grpc.v1,id==cri")
-	if err != nil {
-		return "", nil, fmt.Errorf("list plugins: %w", err)
-	}
-	switch {
-	case len(plugins.Plugins) == 0:
-		return v.Version, errors.New("it is disabled"), nil
-	case plugins.Plugins[0].InitErr != nil:
-		return v.Version, errors.New(plugins.Plugins[0].InitErr.Message), nil
-	}
-	return v.Version, nil, nil
+	return strings.Join(all[:few], ", ") + ", ..."
 }

@@ -8,12 +8,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
 
+	"slipway.dev/slipway/bootstrap/cri"
 	"slipway.dev/slipway/bootstrap/preflight"
 	"slipway.dev/slipway/internal/testenv"
 )
@@ -56,6 +58,13 @@ func TestRuntimeUnits(t *testing.T) {
 	expect(t, look(t, "runtime", resuming))
 }
 
+// fitting is a configuration that a node can use on this computer.
+func fitting() string {
+	return fmt.Sprintf("disabled_plugins = []\n[plugins.'io.containerd.cri.v1.runtime']\nrestrict_oom_score_adj = true\n"+
+		"[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\n"+
+		"[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]\nSystemdCgroup = %t\n", cri.Driver() == "systemd")
+}
+
 func TestRuntimeContainerd(t *testing.T) {
 	needRoot(t)
 	bundle := testenv.NeedBundle(t)
@@ -63,28 +72,47 @@ func TestRuntimeContainerd(t *testing.T) {
 	if err := bundle.Extract("containerd", files); err != nil {
 		t.Fatal(err)
 	}
+	const images = "[plugins.'io.containerd.cri.v1.images']\n"
+	changed := func(old, with string) string { return strings.Replace(fitting(), old, with, 1) }
 	for name, c := range map[string]struct {
-		disabled string
-		want     want
+		config string
+		want   want
 	}{
-		"with CRI":    {"[]", warned("are replaced")},
-		"without CRI": {"['io.containerd.grpc.v1.cri']", problem("without its CRI plugin: it is disabled")},
+		"fits":           {fitting(), warned("the node uses it as it is")},
+		"without CRI":    {"disabled_plugins = ['io.containerd.grpc.v1.cri']\n", warned("set aside until a reset, because its CRI plugin does not run: it is disabled")},
+		"cgroup driver":  {changed("SystemdCgroup = ", "SystemdCgroup = !"), warned("its cgroup driver is")},
+		"no runc":        {changed("io.containerd.runc.v2", "io.containerd.other.v1"), warned(`its default_runtime_name is "runc"`)},
+		"other network":  {fitting() + "[plugins.'io.containerd.cri.v1.runtime'.cni]\nconf_dir = '/etc/other'\n", warned("network configuration")},
+		"other programs": {fitting() + "[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dirs = ['/usr/lib/cni']\n", warned("network programs")},
+		"snapshotter":    {fitting() + images + "snapshotter = 'native'\n", warned(`its snapshotter is "native"`)},
+		"sandbox":        {fitting() + images + "pinned_images = {sandbox = 'a/b@sha256:" + strings.Repeat("0", 64) + "'}\n", warned("named by its digest")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root, socket := runtimeRoot(t)
-			startContainerd(t, filepath.Join(files, "usr/local/bin/containerd"), root, socket, c.disabled)
-			expect(t, look(t, "runtime", preflight.Facts{Root: root, ActiveUnits: units()}), c.want)
+			config := strings.NewReplacer("!true", "false", "!false", "true").Replace(c.config)
+			startContainerd(t, filepath.Join(files, "usr/local/bin/containerd"), root, socket, config)
+			expect(t, look(t, "runtime", preflight.Facts{Root: root, ActiveUnits: units(cri.Unit)}), c.want)
+			expect(t, look(t, "runtime", preflight.Facts{Root: root, ActiveUnits: units()}), problem("not as containerd.service"))
 		})
 	}
 }
 
+// TestRuntimeStore: what is left of a containerd that does not run is a warning.
+func TestRuntimeStore(t *testing.T) {
+	facts := preflight.Facts{Root: tree{"var/lib/containerd/": ""}.make(t), ActiveUnits: units()}
+	expect(t, look(t, "runtime", facts))
+	facts.Root = tree{"var/lib/containerd/something": ""}.make(t)
+	expect(t, look(t, "runtime", facts), warned("apart from what is there"))
+}
+
 // startContainerd runs the bundle's, with all it writes below root, until the test ends.
-func startContainerd(t *testing.T, program, root, socket, disabled string) {
+func startContainerd(t *testing.T, program, root, socket, with string) {
 	t.Helper()
-	config := fmt.Sprintf("version = 3\nroot = '%[1]s/root'\nstate = '%[1]s/state'\ndisabled_plugins = %[3]s\n[grpc]\naddress = %[2]q\n[ttrpc]\naddress = '%[1]s/ttrpc'\n"+
+	config := fmt.Sprintf("version = 3\nroot = '%[1]s/root'\nstate = '%[1]s/state'\n%[3]s"+
+		"[grpc]\naddress = %[2]q\n[ttrpc]\naddress = '%[1]s/ttrpc'\n"+
 		"[plugins.'io.containerd.internal.v1.opt']\npath = '%[1]s/opt'\n"+
 		"[plugins.'io.containerd.nri.v1.nri']\ndisable = true\n", // its socket is one for the whole computer
-		root, socket, disabled)
+		root, socket, with)
 	file := filepath.Join(root, "config.toml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)

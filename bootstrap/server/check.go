@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/cri"
 	"slipway.dev/slipway/bootstrap/node"
 	"slipway.dev/slipway/bootstrap/preflight"
 	"slipway.dev/slipway/internal/fault"
@@ -36,10 +38,10 @@ func (h Host) wants(version string) bool {
 // diskNeeded is what programs, images and etcd take on a new node, with a reserve, in bytes.
 const diskNeeded = 3 << 30
 
-// preflight looks at everything that could go wrong, before anything is written. skew is this host's clock minus the
-// cluster's, if there is one.
+// preflight looks at everything that could go wrong, before anything is written, and decides what becomes of a containerd that
+// is there. skew is this host's clock minus the cluster's, if there is one.
 func (h Host) preflight(
-	ctx context.Context, n bootstrap.Node, c bootstrap.Cluster, skew time.Duration, external *preflight.ExternalEtcd,
+	ctx context.Context, n *bootstrap.Node, c bootstrap.Cluster, skew time.Duration, external *preflight.ExternalEtcd,
 ) error {
 	ports := preflight.Ports(n.ControlPlane)
 	if external != nil {
@@ -55,6 +57,7 @@ func (h Host) preflight(
 			h.Warn(w)
 		}
 	}
+	n.Runtime = cri.Choose(ctx, slices.Contains(h.Skip, "containerd"))
 	return err
 }
 

@@ -293,7 +293,7 @@ func (o InitOptions) specify(ctx context.Context, n bootstrap.Node, b *source) (
 	if err != nil {
 		return nil, err
 	}
-	if err := o.preflight(ctx, n, c, 0, external); err != nil {
+	if err := o.preflight(ctx, &n, c, 0, external); err != nil {
 		return nil, err
 	}
 	cas, err := certs.LoadAuthorities(certs.Host("/"), now, fleet.PKI(c).External()...)

@@ -245,7 +245,7 @@ func (j *joining) specify(ctx context.Context, n bootstrap.Node, b *source, prog
 		return nil, err
 	}
 	err = errors.Join(checkVersion(b.Bundle, c, j.ControlPlane), checkName(ctx, client, n.Name),
-		j.preflight(ctx, n, c, found.ClockSkew, sharedEtcd(c, shared)))
+		j.preflight(ctx, &n, c, found.ClockSkew, sharedEtcd(c, shared)))
 	if err != nil {
 		return nil, err
 	}

@@ -3,8 +3,11 @@ package server
 import (
 	"context"
 
+	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/cri"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/bootstrap/node"
+	"slipway.dev/slipway/bootstrap/preflight"
 	"slipway.dev/slipway/images"
 )
 
@@ -44,9 +47,24 @@ func Prepare(ctx context.Context, h Host, report engine.Report) error {
 	if err != nil {
 		return err
 	}
-	steps, err := node.PrepareSteps(b, inContainer())
+	runtime, err := othersRuntime(ctx)
+	if err != nil {
+		return err
+	}
+	steps, err := node.PrepareSteps(b, inContainer(), runtime)
 	if err != nil {
 		return err
 	}
 	return engine.Run(ctx, name, steps, report)
+}
+
+// othersRuntime decides what becomes of a containerd that is there. A run that was interrupted has decided that.
+func othersRuntime(ctx context.Context) (*bootstrap.Runtime, error) {
+	if begun, err := node.HasJournal(); err != nil || begun {
+		return nil, err
+	}
+	if err := preflight.One(ctx, "runtime", preflight.Facts{}); err != nil {
+		return nil, err
+	}
+	return cri.Choose(ctx, false), nil
 }
