@@ -157,15 +157,16 @@ func (n *builder) imagesOfNode(chosen func(component string) bool) []string {
 
 func (n *builder) runs(component string) bool {
 	switch {
-	case controlPlaneOnly(component) && !n.Node.ControlPlane, component == "etcd" && n.externalEtcd():
+	case controlPlaneOnly(component) && !n.Node.ControlPlane, component == "etcd" && n.externalEtcd(),
+		component == "keepalived" && !n.hasVirtualIP():
 		return false
 	}
 	return true
 }
 
-// servesAPI tells whether the API server needs this component's image to start.
+// servesAPI tells whether the API server needs this component's image to start, or to be reached.
 func servesAPI(component string) bool {
-	return component == "pause" || component == "etcd" || component == "kube-apiserver"
+	return component == "pause" || component == "etcd" || component == "kube-apiserver" || component == "keepalived"
 }
 
 func controlPlaneOnly(component string) bool {

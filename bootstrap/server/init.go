@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,8 @@ type Host struct {
 	// KubernetesVersion is the version or minor that the bundle must be of; empty: any.
 	KubernetesVersion string
 	Registry          registry.Options // how one is trusted
+	// VirtualIPInterface is the link that may get the cluster's virtual IP; empty: that with the host's address.
+	VirtualIPInterface string
 
 	Ignore []string // checks whose problems are only reported
 	Skip   []string // steps that the administrator does himself
@@ -49,7 +52,8 @@ func (h Host) within(ctx context.Context, op string) (context.Context, context.C
 type InitOptions struct {
 	Host
 	ClusterName          string
-	Endpoint             string // host or host:port; empty: this server's address
+	Endpoint             string       // host or host:port; empty: the virtual IP, or else this server's address
+	VirtualIP            netip.Prefix // zero: none
 	PodCIDR, ServiceCIDR netip.Prefix
 	DNSDomain            string
 	CNI                  string // calico or none
@@ -98,7 +102,7 @@ func (o InitOptions) validate() error {
 		_, err := o.ExternalEtcd.read(time.Now())
 		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, o.checkVirtualIP())...)
 }
 
 // endpointOf adds what is left out.
@@ -278,7 +282,7 @@ func (o InitOptions) begin(ctx context.Context) (*state, error) {
 }
 
 func (o InitOptions) specify(ctx context.Context, n bootstrap.Node, b *source) (*state, error) {
-	endpoint, err := endpointOf(o.Endpoint, n.Address)
+	endpoint, err := o.endpoint(n.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -287,13 +291,15 @@ func (o InitOptions) specify(ctx context.Context, n bootstrap.Node, b *source) (
 		DNSDomain: o.DNSDomain, Endpoint: endpoint, ControlPlanes: []bootstrap.Member{{Name: n.Name, Address: n.Address}},
 		ExtraSANs: o.ExtraSANs, Dedicated: !o.Workloads, NoCNI: o.CNI == "none", Balanced: true, UpstreamDNS: hasResolver(),
 		ExternalEtcd: o.ExternalEtcd.urls(),
+		VirtualIP:    o.VirtualIP,
 	}
 	now := time.Now()
 	external, err := o.external(now)
 	if err != nil {
 		return nil, err
 	}
-	if err := o.preflight(ctx, n, c, 0, external); err != nil {
+	err = o.placeVirtualIP(&n, c, b.Bundle)
+	if err := errors.Join(err, o.preflight(ctx, n, c, 0, external)); err != nil {
 		return nil, err
 	}
 	cas, err := certs.LoadAuthorities(certs.Host("/"), now, fleet.PKI(c).External()...)
@@ -365,7 +371,7 @@ const caFile = "/etc/kubernetes/pki/ca.crt"
 // same refuses to complete an interrupted run with other settings.
 func (o InitOptions) same(earlier *state) error {
 	s := earlier.Spec
-	endpoint, err := endpointOf(o.Endpoint, s.Node.Address)
+	endpoint, err := o.endpoint(s.Node.Address)
 	if err != nil {
 		return err
 	}
@@ -376,6 +382,8 @@ func (o InitOptions) same(earlier *state) error {
 	c := s.Cluster
 	d.compare("cluster name", c.Name, o.ClusterName)
 	d.compare("endpoint", c.Endpoint, endpoint)
+	d.compare("virtual IP", c.VirtualIP, o.VirtualIP)
+	d.compare("interface of the virtual IP", s.Node.VirtualIPInterface, cmp.Or(o.VirtualIPInterface, s.Node.VirtualIPInterface))
 	d.compare("pod CIDR", c.PodCIDR, o.PodCIDR)
 	d.compare("service CIDR", c.ServiceCIDR, o.ServiceCIDR)
 	d.compare("DNS domain", c.DNSDomain, o.DNSDomain)
