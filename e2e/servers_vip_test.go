@@ -97,6 +97,9 @@ func (v *vipGroup) checkMade(t *testing.T) {
 	for i := 1; i <= vipServers; i++ {
 		v.must(t, i, v.ask(v.ip)) // by the authority's certificate alone
 		v.must(t, i, "slipway doctor")
+		if out := v.must(t, i, "slipway plan"); out != "nothing would be changed\n" {
+			t.Errorf("plan of %s: %s", v.machine(i), out)
+		}
 		who := "which another host holds"
 		if i == holder {
 			who = "which this host holds"
