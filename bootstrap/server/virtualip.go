@@ -16,7 +16,8 @@ import (
 // checkVirtualIP says why an address cannot be the virtual IP of the cluster, as far as that can be said without the host.
 func (o InitOptions) checkVirtualIP() error {
 	bad := func(format string, args ...any) error {
-		return fault.New("option-invalid", fmt.Sprintf("use --virtual-ip %v", o.VirtualIP), fmt.Errorf(format, args...), "see `slipway init --help`")
+		return fault.New("option-invalid", fmt.Sprintf("use --virtual-ip %v", o.VirtualIP), fmt.Errorf(format, args...),
+			"see `slipway init --help`")
 	}
 	a := o.VirtualIP.Addr()
 	switch {
