@@ -27,6 +27,9 @@ func approver(cfg Config, _ Manifests) (Addon, error) {
 			return err
 		}
 		pod.Containers[0].Command = append(pod.Containers[0].Command, "--endpoint="+cfg.DirectHost)
+		if cfg.VirtualIP.IsValid() {
+			pod.Containers[0].Command = append(pod.Containers[0].Command, "--endpoint="+cfg.VirtualIP.String())
+		}
 		return setAPIServer(cfg, pod, "approver")
 	}, onlyBalanced)
 	return Addon{Objects: set, Waits: []Wait{{Kind: KindDaemonSet, Name: name, Min: 1}}}, err

@@ -30,8 +30,10 @@ type Config struct {
 	APIHost string
 	APIPort int
 
-	// Approver signs off the serving certificates of kubelets that join.
-	Approver bool
+	// Approver signs off the serving certificates of kubelets that join. None but control planes get one for VirtualIP, if
+	// there is one, and DirectHost.
+	Approver  bool
+	VirtualIP netip.Addr
 
 	// DirectHost and DirectPort are for nodes without BalancerLabel, where APIHost means nothing; empty where all nodes
 	// are alike.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"time"
 
 	"slipway.dev/slipway/bootstrap/engine"
@@ -70,6 +71,8 @@ type Cluster struct {
 	Typha             bool         `json:"typha,omitempty"`
 	// ExtraSANs are further names and addresses that the API servers' certificates are good for.
 	ExtraSANs []string `json:"extraSANs,omitempty"`
+	// VirtualIP is an address of the API that one of the control planes holds, with the prefix that its link gets it with.
+	VirtualIP netip.Prefix `json:"virtualIP,omitzero"`
 	// Kubeadm is set for a cluster that kubeadm made: its control planes have what kubeadm gives them.
 	Kubeadm bool `json:"kubeadm,omitempty"`
 	// Balanced gives every node a load balancer for the API on its own loopback, which follows the control planes.
@@ -104,6 +107,8 @@ type Node struct {
 	Init bool `json:"init,omitempty"`
 	// Joins marks a control plane that is added to a cluster that runs.
 	Joins bool `json:"joins,omitempty"`
+	// VirtualIPInterface is the link of a control plane that gets the cluster's virtual IP.
+	VirtualIPInterface string `json:"virtualIPInterface,omitempty"`
 	// Serving says where the kubelet's serving certificate comes from.
 	Serving Serving `json:"serving,omitempty"`
 	// Shared is set where the host's kernel and disk are shared with others, as a local machine's are:
@@ -139,6 +144,14 @@ func (c Cluster) DNSIP() netip.Addr { return nth(c.ServiceCIDR, 10) }
 
 // ServiceIP is the address of the API server's own service: the first of the service network.
 func (c Cluster) ServiceIP() netip.Addr { return nth(c.ServiceCIDR, 1) }
+
+// SANs are the names and addresses that the API servers' certificates are good for, beyond those of each one.
+func (c Cluster) SANs() []string {
+	if !c.VirtualIP.IsValid() {
+		return c.ExtraSANs
+	}
+	return append(slices.Clone(c.ExtraSANs), c.VirtualIP.Addr().String())
+}
 
 func nth(p netip.Prefix, n int) netip.Addr {
 	a := p.Masked().Addr()

@@ -25,6 +25,7 @@ func (f *hostFlags) merge(c *cobra.Command, h *server.Host, file config.Host) {
 	unlessGiven(c, "bundle", &f.bundle.bundle, file.Bundle)
 	unlessGiven(c, "registry-ca", &f.bundle.registry.CA, file.RegistryCA)
 	unlessGiven(c, "registry-plain-http", &f.bundle.registry.PlainHTTP, file.RegistryPlainHTTP)
+	unlessGiven(c, "virtual-ip-interface", &h.VirtualIPInterface, file.VirtualIPInterface)
 	unlessGiven(c, "skip", &h.Skip, &file.Skip)
 	unlessGiven(c, "ignore-preflight", &h.Ignore, &file.IgnorePreflight)
 }
@@ -32,7 +33,7 @@ func (f *hostFlags) merge(c *cobra.Command, h *server.Host, file config.Host) {
 // initFlags are those of init that are not options of package server as they are.
 type initFlags struct {
 	hostFlags
-	pods, services string
+	pods, services, virtualIP string
 }
 
 // readFile takes from the file what the command line leaves open.
@@ -47,6 +48,7 @@ func (f *initFlags) readFile(c *cobra.Command, i *server.InitOptions) error {
 	f.merge(c, &i.Host, file.Host)
 	unlessGiven(c, "cluster-name", &i.ClusterName, file.ClusterName)
 	unlessGiven(c, "control-plane-endpoint", &i.Endpoint, file.ControlPlaneEndpoint)
+	unlessGiven(c, "virtual-ip", &f.virtualIP, file.VirtualIP)
 	unlessGiven(c, "apiserver-cert-extra-sans", &i.ExtraSANs, &file.APIServerCertExtraSANs)
 	unlessGiven(c, "pod-cidr", &f.pods, file.PodCIDR)
 	unlessGiven(c, "service-cidr", &f.services, file.ServiceCIDR)

@@ -32,6 +32,8 @@ func (f *hostFlags) add(c *cobra.Command, h *server.Host) {
 	c.Flags().StringVar(&f.config, "config", "", "file with these settings; flags count before it")
 	c.Flags().StringVar(&h.NodeName, "node-name", "", "name of the node (default: this host's name)")
 	c.Flags().StringVar(&f.address, "advertise-address", "", "address of this host in the cluster (default: that of the default route)")
+	c.Flags().StringVar(&h.VirtualIPInterface, "virtual-ip-interface", "",
+		"link of this control plane that may get the virtual IP (default: that with the host's address)")
 	c.Flags().StringSliceVar(&h.Skip, "skip", nil, "steps that you do yourself; \"slipway init --dry-run\" lists them")
 	c.Flags().StringSliceVar(&h.Ignore, "ignore-preflight", nil, "checks whose problems are only reported, or all:\n"+checkNames())
 	c.Flags().DurationVar(&h.Wait, "wait", 5*time.Minute, "how long to wait until everything is ready")
@@ -72,10 +74,11 @@ func newInit(o *options) *cobra.Command {
 		Args:    cobra.NoArgs,
 		PreRunE: func(c *cobra.Command, _ []string) error { return flags.readFile(c, &i) },
 		RunE: func(c *cobra.Command, _ []string) error {
-			var errs [3]error
+			var errs [4]error
 			i.PodCIDR, errs[0] = parsePrefix("--pod-cidr", flags.pods)
 			i.ServiceCIDR, errs[1] = parsePrefix("--service-cidr", flags.services)
-			errs[2] = flags.read(o, &i.Host)
+			i.VirtualIP, errs[2] = parseVirtualIP(flags.virtualIP)
+			errs[3] = flags.read(o, &i.Host)
 			if err := errors.Join(errs[:]...); err != nil {
 				return err
 			}
@@ -95,7 +98,10 @@ func newInit(o *options) *cobra.Command {
 	flags.add(c, &i.Host)
 	f := c.Flags()
 	f.StringVar(&i.ClusterName, "cluster-name", "kubernetes", "name of the cluster")
-	f.StringVar(&i.Endpoint, "control-plane-endpoint", "", "HOST[:PORT] by which the API is reached (default: this host's address)")
+	f.StringVar(&i.Endpoint, "control-plane-endpoint", "",
+		"HOST[:PORT] by which the API is reached (default: the virtual IP, or this host's address)")
+	f.StringVar(&flags.virtualIP, "virtual-ip", "",
+		"ADDRESS[/PREFIX] of the API that control planes give to each other, by VRRP (default: none)")
 	f.StringVar(&flags.pods, "pod-cidr", bootstrap.DefaultPodCIDR, "addresses of pods")
 	f.StringVar(&flags.services, "service-cidr", bootstrap.DefaultServiceCIDR, "addresses of services")
 	f.StringVar(&i.DNSDomain, "dns-domain", bootstrap.DefaultDNSDomain, "domain of services")
@@ -106,6 +112,22 @@ func newInit(o *options) *cobra.Command {
 	f.BoolVar(&i.UploadCerts, "upload-certs", false, "let other control planes join: upload what they share, encrypted, for two hours")
 	f.DurationVar(&i.TokenTTL, "token-ttl", invite.DefaultTTL, "how long other servers may join with the token; 0 is forever")
 	return c
+}
+
+// parseVirtualIP wants an IPv4 address; without a prefix its link is told nothing of the network around it, which it knows.
+func parseVirtualIP(text string) (netip.Prefix, error) {
+	if text == "" {
+		return netip.Prefix{}, nil
+	}
+	if a, err := netip.ParseAddr(text); err == nil && a.Is4() {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(text)
+	if err != nil || !p.Addr().Is4() {
+		return netip.Prefix{}, fault.New("option-invalid", fmt.Sprintf("use --virtual-ip %q", text),
+			errors.New("it is not an IPv4 address, with or without a prefix"), "write it as in 10.0.0.100 or 10.0.0.100/24")
+	}
+	return p, nil
 }
 
 // printInit prints what the administrator needs next. The commands hold secrets: they are for the terminal.

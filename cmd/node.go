@@ -55,7 +55,7 @@ func newNode(o *options) *cobra.Command {
 			return json.NewEncoder(o.Stdout).Encode(list)
 		},
 	})
-	c.AddCommand(newNodeBalance(o), newNodeApprove(o))
+	c.AddCommand(newNodeBalance(o), newNodeApprove(o), newNodeAskAPI())
 	return c
 }
 
@@ -79,9 +79,21 @@ func newNodeBalance(o *options) *cobra.Command {
 	return c
 }
 
+// newNodeAskAPI is run by keepalived, again and again.
+func newNodeAskAPI() *cobra.Command {
+	var server, ca string
+	c := &cobra.Command{
+		Use: "ask-api", Short: "Fail unless an API server is ready", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return balancer.Ask(c.Context(), server, ca) },
+	}
+	c.Flags().StringVar(&server, "server", "", "host and port")
+	c.Flags().StringVar(&ca, "ca", "", "authority of the server's certificate")
+	return c
+}
+
 // newNodeApprove runs on control planes, in a pod.
 func newNodeApprove(o *options) *cobra.Command {
-	var endpoint string
+	var endpoints []string
 	c := &cobra.Command{
 		Use: "approve", Short: "Approve the serving certificates of kubelets", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -96,10 +108,10 @@ func newNodeApprove(o *options) *cobra.Command {
 			report := func(e approver.Event) {
 				fmt.Fprintf(o.Stdout, "%s %s of node %q: %s\n", e.Kind, e.Request, e.Node, e.Reason)
 			}
-			return approver.Run(c.Context(), client, endpoint, report)
+			return approver.Run(c.Context(), client, endpoints, report)
 		},
 	}
-	c.Flags().StringVar(&endpoint, "endpoint", "", "host that the API is reached by from outside")
+	c.Flags().StringSliceVar(&endpoints, "endpoint", nil, "hosts that the API is reached by from outside")
 	return c
 }
 

@@ -215,48 +215,48 @@ func (h *haServers) leader(t *testing.T) int {
 	return 0
 }
 
-func (h *haServers) address(t *testing.T, i int) string {
+func (g group) address(t *testing.T, i int) string {
 	t.Helper()
 	var machines []struct{ Address netip.Addr }
-	if err := json.Unmarshal([]byte(slipway(t, "machines", "list", h.name, "-o", "json").stdout), &machines); err != nil {
+	if err := json.Unmarshal([]byte(slipway(t, "machines", "list", g.name, "-o", "json").stdout), &machines); err != nil {
 		t.Fatal(err)
 	}
 	return machines[i-1].Address.String()
 }
 
-func (h *haServers) provider() *local.Provider {
+func (g group) provider() *local.Provider {
 	state := os.Getenv(stateVar)
 	return local.New(local.Config{
-		StateDir: state, RunDir: os.Getenv("SLIPWAY_RUN"), Runc: filepath.Join(state, "clusters", h.name, "runc"),
+		StateDir: state, RunDir: os.Getenv("SLIPWAY_RUN"), Runc: filepath.Join(state, "clusters", g.name, "runc"),
 	})
 }
 
 // pid is that of the machine's systemd on this computer.
-func (h *haServers) pid(t *testing.T, i int) int {
+func (g group) pid(t *testing.T, i int) int {
 	t.Helper()
-	machines, err := h.provider().List(t.Context(), h.name)
+	machines, err := g.provider().List(t.Context(), g.name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := slices.IndexFunc(machines, func(m *local.Machine) bool { return m.Name() == h.machine(i) })
+	at := slices.IndexFunc(machines, func(m *local.Machine) bool { return m.Name() == g.machine(i) })
 	if at < 0 || !machines[at].Running() {
-		t.Fatalf("%s does not run", h.machine(i))
+		t.Fatalf("%s does not run", g.machine(i))
 	}
 	return machines[at].Pid()
 }
 
 // plug sets this computer's end of the machine's cable up or down.
-func (h *haServers) plug(t *testing.T, i int, state string) {
+func (g group) plug(t *testing.T, i int, state string) {
 	t.Helper()
-	netns := "/run/netns/slipway-" + h.name + "." + h.machine(i)
+	netns := "/run/netns/slipway-" + g.name + "." + g.machine(i)
 	index := regexp.MustCompile(`eth0@if(\d+):`).FindStringSubmatch(lines(t, "nsenter", "--net="+netns, "ip", "-o", "link", "show", "eth0")[0])
 	all := strings.Join(lines(t, "ip", "-o", "link"), "\n")
 	link := regexp.MustCompile(`(?m)^` + index[1] + `: (\w+)@`).FindStringSubmatch(all)
 	if link == nil {
-		t.Fatalf("link %s of %s is not among\n%s", index[1], h.machine(i), all)
+		t.Fatalf("link %s of %s is not among\n%s", index[1], g.machine(i), all)
 	}
 	lines(t, "ip", "link", "set", link[1], state)
-	t.Logf("%s %s: its link is %s", time.Now().Format("15:04:05.000"), h.machine(i), state)
+	t.Logf("%s %s: its link is %s", time.Now().Format("15:04:05.000"), g.machine(i), state)
 }
 
 // balancerSays waits until the worker's load balancer takes a control plane for up or down.

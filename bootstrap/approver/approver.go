@@ -33,23 +33,23 @@ const (
 type approver struct {
 	client kubernetes.Interface
 
-	endpoint string
-	known    *informers
-	queue    workqueue.TypedRateLimitingInterface[string]
-	report   func(Event)
-	waiting  map[string]Event // by request: what was reported last, so that it is not repeated with each attempt
+	endpoints []string
+	known     *informers
+	queue     workqueue.TypedRateLimitingInterface[string]
+	report    func(Event)
+	waiting   map[string]Event // by request: what was reported last, so that it is not repeated with each attempt
 }
 
-// Run decides about requests until ctx ends, and then returns nil. Endpoint is the host that the API is reached by from
+// Run decides about requests until ctx ends, and then returns nil. Endpoints are the hosts that the API is reached by from
 // outside, of which no worker may have a certificate. Report is called with each event, one at a time.
 //
 // The client must be allowed to list and watch certificatesigningrequests, nodes and, in "default", the Service
 // "kubernetes"; to update certificatesigningrequests/approval; and to approve for the signer.
-func Run(ctx context.Context, c kubernetes.Interface, endpoint string, report func(Event)) error {
+func Run(ctx context.Context, c kubernetes.Interface, endpoints []string, report func(Event)) error {
 	ctx = klog.NewContext(ctx, logr.Discard()) // what goes wrong is reported as events
 	var one sync.Mutex
 	a := &approver{
-		client: c, endpoint: endpoint,
+		client: c, endpoints: endpoints,
 		known:   newInformers(c),
 		waiting: map[string]Event{},
 		queue: workqueue.NewTypedRateLimitingQueue(
@@ -99,7 +99,7 @@ func (a *approver) settle(ctx context.Context, name string) (done bool) {
 	if csr == nil {
 		return true
 	}
-	switch verdict, why := Judge(csr, nodes, api, a.endpoint); verdict {
+	switch verdict, why := Judge(csr, nodes, api, a.endpoints...); verdict {
 	case Approve:
 		return a.decide(ctx, csr, certificatesv1.CertificateApproved, Approved, why)
 	case Deny:

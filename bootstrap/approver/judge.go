@@ -28,10 +28,10 @@ const (
 )
 
 // Judge decides about one request, given all Nodes, the Service of the API servers, which is nil if it is not known, and the
-// host that the API is reached by from outside, which may be empty and is for control planes only.
+// hosts that the API is reached by from outside, which are for control planes only.
 // The text says why, for the administrator. Who asks is what the API server wrote into the request, not what is asked for.
 func Judge(
-	csr *certificatesv1.CertificateSigningRequest, nodes []*corev1.Node, api *corev1.Service, endpoint string,
+	csr *certificatesv1.CertificateSigningRequest, nodes []*corev1.Node, api *corev1.Service, endpoints ...string,
 ) (Verdict, string) {
 	if csr.Spec.SignerName != certificatesv1.KubeletServingSignerName || settled(csr) {
 		return Ignore, ""
@@ -52,8 +52,10 @@ func Judge(
 		node = nodes[i]
 	}
 	owners := ownersBut(name, nodes, api)
-	if endpoint != "" && !isControlPlane(node) {
-		owners[canonical(endpoint)] = "the control planes: the API is reached by it"
+	if !isControlPlane(node) {
+		for _, host := range endpoints {
+			owners[canonical(host)] = "the control planes: the API is reached by it"
+		}
 	}
 	return judgeHosts(hosts, name, node, owners)
 }

@@ -44,7 +44,7 @@ func TestJudge(t *testing.T) {
 			if tt.as != nil {
 				tt.as(request)
 			}
-			verdict, why := approver.Judge(request, c.nodes, c.api, "")
+			verdict, why := approver.Judge(request, c.nodes, c.api)
 			if verdict != tt.verdict || !strings.Contains(why, tt.why) || (why == "") != (verdict == approver.Ignore) {
 				t.Errorf("got %s, %q; want %s, %q", verdict, why, tt.verdict, tt.why)
 			}
@@ -250,7 +250,7 @@ func TestEndpoint(t *testing.T) {
 		{address, map[string]string{"node-role.kubernetes.io/control-plane": ""}, approver.Approve},
 	} {
 		mine.Labels = tt.labels
-		if got, why := approver.Judge(request, []*corev1.Node{mine}, apiService(), tt.endpoint); got != tt.want {
+		if got, why := approver.Judge(request, []*corev1.Node{mine}, apiService(), "api.example.net", tt.endpoint); got != tt.want {
 			t.Errorf("endpoint %q, labels %v: %s (%s), want %s", tt.endpoint, tt.labels, got, why, tt.want)
 		}
 	}

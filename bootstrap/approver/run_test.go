@@ -45,7 +45,7 @@ func inBubble(t *testing.T, test func(t *testing.T, r *running), prepare func(*f
 		if prepare != nil {
 			prepare(r.Clientset)
 		}
-		go func() { r.ended <- approver.Run(ctx, r, "", r.note) }()
+		go func() { r.ended <- approver.Run(ctx, r, nil, r.note) }()
 		r.settle()
 		test(t, r)
 		cancel()
@@ -272,7 +272,7 @@ func TestSeveral(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *running) {
 		ctx, cancel := context.WithCancel(t.Context())
 		other := make(chan error, 1)
-		go func() { other <- approver.Run(ctx, r, "", r.note) }()
+		go func() { other <- approver.Run(ctx, r, nil, r.note) }()
 		r.settle()
 		var want []string
 		for i := range 20 {
@@ -356,7 +356,7 @@ func TestEndsEarly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if err := approver.Run(ctx, fake.NewClientset(), "", func(e approver.Event) { t.Errorf("got event %+v", e) }); err != nil {
+		if err := approver.Run(ctx, fake.NewClientset(), nil, func(e approver.Event) { t.Errorf("got event %+v", e) }); err != nil {
 			t.Error(err)
 		}
 	})

@@ -50,6 +50,14 @@ func (p *prober) ask(ctx context.Context, address string) error {
 	return nil
 }
 
+// Ask says why the API server at host:port, whose certificate the authority in caFile has signed, is not ready, or nothing.
+// It takes two seconds at most.
+func Ask(ctx context.Context, address, caFile string) error {
+	p := newProber(caFile)
+	defer p.close()
+	return p.ask(ctx, address)
+}
+
 // client gives one that trusts what is in the file now.
 func (p *prober) client() *http.Client {
 	ca, err := os.ReadFile(p.caFile)

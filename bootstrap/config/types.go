@@ -21,14 +21,15 @@ type Header struct {
 
 // Host is what both kinds say of the host that becomes a node.
 type Host struct {
-	NodeName          *string  `yaml:"nodeName,omitempty"`
-	AdvertiseAddress  *string  `yaml:"advertiseAddress,omitempty"`
-	KubernetesVersion *string  `yaml:"kubernetesVersion,omitempty"`
-	Bundle            *string  `yaml:"bundle,omitempty"`
-	RegistryCA        *string  `yaml:"registryCA,omitempty"`
-	RegistryPlainHTTP *bool    `yaml:"registryPlainHTTP,omitempty"`
-	Skip              []string `yaml:"skip,omitempty"`
-	IgnorePreflight   []string `yaml:"ignorePreflight,omitempty"`
+	NodeName           *string  `yaml:"nodeName,omitempty"`
+	AdvertiseAddress   *string  `yaml:"advertiseAddress,omitempty"`
+	KubernetesVersion  *string  `yaml:"kubernetesVersion,omitempty"`
+	Bundle             *string  `yaml:"bundle,omitempty"`
+	RegistryCA         *string  `yaml:"registryCA,omitempty"`
+	RegistryPlainHTTP  *bool    `yaml:"registryPlainHTTP,omitempty"`
+	VirtualIPInterface *string  `yaml:"virtualIPInterface,omitempty"`
+	Skip               []string `yaml:"skip,omitempty"`
+	IgnorePreflight    []string `yaml:"ignorePreflight,omitempty"`
 }
 
 // InitConfiguration is what `slipway init` can be told.
@@ -38,6 +39,7 @@ type InitConfiguration struct {
 
 	ClusterName            *string        `yaml:"clusterName,omitempty"`
 	ControlPlaneEndpoint   *string        `yaml:"controlPlaneEndpoint,omitempty"`
+	VirtualIP              *string        `yaml:"virtualIP,omitempty"`
 	APIServerCertExtraSANs []string       `yaml:"apiServerCertExtraSANs,omitempty"`
 	PodCIDR                *string        `yaml:"podCIDR,omitempty"`
 	ServiceCIDR            *string        `yaml:"serviceCIDR,omitempty"`

@@ -77,7 +77,7 @@ func NodeAPI(c bootstrap.Cluster) string {
 // PKI is what certificates say of a cluster.
 func PKI(c bootstrap.Cluster) certs.Cluster {
 	pki := certs.Cluster{
-		Name: c.Name, DNSDomain: c.DNSDomain, ServiceIP: c.ServiceIP(), Endpoint: "https://" + c.Endpoint, ExtraSANs: c.ExtraSANs,
+		Name: c.Name, DNSDomain: c.DNSDomain, ServiceIP: c.ServiceIP(), Endpoint: "https://" + c.Endpoint, ExtraSANs: c.SANs(),
 		ExternalEtcd: len(c.ExternalEtcd) > 0,
 	}
 	if c.Balanced {

@@ -94,16 +94,16 @@ func (n *builder) api(name string, needs ...string) engine.Step {
 }
 
 func waitAPI(ctx context.Context, ready func(context.Context) error, progress func(string)) error {
-	return awaited{
-		id: "api-not-ready", what: "the API server", logs: "kube-apiserver, etcd and kubelet",
-	}.until(ctx, ready, progress)
+	const what = "wait for the API server"
+	if err := await(ctx, what, ready, progress); err != nil {
+		return fault.New("api-not-ready", what, err,
+			"look at the logs of kube-apiserver, etcd and kubelet on this host; run the same command again to go on")
+	}
+	return nil
 }
 
-// awaited is a program that is starting. It has nothing that could be watched.
-type awaited struct{ id, what, logs string }
-
-// until asks again and again, and reports each change of the answer.
-func (a awaited) until(ctx context.Context, ready func(context.Context) error, progress func(string)) error {
+// await asks a program that is starting, which has nothing that could be watched, and reports each change of its answer.
+func await(ctx context.Context, what string, ready func(context.Context) error, progress func(string)) error {
 	tick := time.NewTicker(pollAPI)
 	defer tick.Stop()
 	last := ""
@@ -114,12 +114,11 @@ func (a awaited) until(ctx context.Context, ready func(context.Context) error, p
 		}
 		if ctx.Err() == nil && err.Error() != last {
 			last = err.Error()
-			progress("wait for " + a.what + ": " + last)
+			progress(what + ": " + last)
 		}
 		select {
 		case <-ctx.Done():
-			return fault.New(a.id, "wait for "+a.what, fmt.Errorf("%w; its last answer: %s", context.Cause(ctx), last),
-				fmt.Sprintf("look at the logs of %s on this host; run the same command again to go on", a.logs))
+			return fmt.Errorf("%w; its last answer: %s", context.Cause(ctx), last)
 		case <-tick.C:
 		}
 	}

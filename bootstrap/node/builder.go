@@ -73,7 +73,7 @@ func (n *builder) renderAddons(ctx context.Context) ([]addons.Addon, error) {
 		host, port = loopback, bootstrap.BalancerPort
 	}
 	list, err := addons.Render(addons.Config{
-		DirectHost: direct, DirectPort: directPort, Approver: c.Balanced,
+		DirectHost: direct, DirectPort: directPort, Approver: c.Balanced, VirtualIP: c.VirtualIP.Addr(),
 		PodCIDR: c.PodCIDR, ServiceCIDR: c.ServiceCIDR, DNSIP: c.DNSIP(), DNSDomain: c.DNSDomain,
 		APIHost: host, APIPort: port, Images: n.refs, KubernetesVersion: c.KubernetesVersion,
 		ControlPlanes: len(c.ControlPlanes), Nodes: len(c.ControlPlanes) + c.Workers,

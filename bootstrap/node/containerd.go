@@ -173,16 +173,17 @@ func (n *builder) imagesOfNode(chosen func(component string) bool) []string {
 
 func (n *builder) runs(component string) bool {
 	switch {
-	case controlPlaneOnly(component) && !n.Node.ControlPlane, component == "etcd" && n.externalEtcd():
+	case controlPlaneOnly(component) && !n.Node.ControlPlane, component == "etcd" && n.externalEtcd(),
+		component == "keepalived" && !n.hasVirtualIP():
 		return false
 	}
 	return true
 }
 
-// servesAPI tells whether the API server needs this component's image to start.
+// servesAPI tells whether the API server needs this component's image to start, or to be reached.
 func servesAPI(component string) bool {
 	switch component {
-	case "pause", sandbox, "etcd", "kube-apiserver":
+	case "pause", sandbox, "etcd", "kube-apiserver", "keepalived":
 		return true
 	}
 	return false

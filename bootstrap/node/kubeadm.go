@@ -24,7 +24,7 @@ func (n *builder) clusterConfiguration() map[string]any {
 			"dnsDomain": c.DNSDomain, "podSubnet": c.PodCIDR.String(), "serviceSubnet": c.ServiceCIDR.String(),
 		},
 		"apiServer": map[string]any{
-			"certSANs":     append([]string{loopback}, c.ExtraSANs...),
+			"certSANs":     append([]string{loopback}, c.SANs()...),
 			"extraArgs":    extraArgs(n.apiServer()),
 			"extraVolumes": extraVolumes(n.apiServer()),
 		},

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"slipway.dev/slipway/bootstrap/engine"
+	"slipway.dev/slipway/internal/fault"
 )
 
 const (
@@ -42,6 +43,8 @@ type component struct {
 	liveness    string // paths
 	ready       string
 	mounts      []mount
+
+	capabilities []corev1.Capability // of a component that needs some, and then has no others
 }
 
 type mount struct {
@@ -122,9 +125,12 @@ func (n *builder) controllers(name string, needs ...string) engine.Step {
 			if err := n.host.WriteFiles(name, files); err != nil {
 				return err
 			}
-			return awaited{
-				id: "controllers-not-ready", what: "the controller manager and the scheduler", logs: "kube-controller-manager, kube-scheduler and kubelet",
-			}.until(ctx, healthy, progress)
+			const what = "wait for the controller manager and the scheduler"
+			if err := await(ctx, what, healthy, progress); err != nil {
+				return fault.New("controllers-not-ready", what, err,
+					"look at their logs and the kubelet's on this host; run the same command again to go on")
+			}
+			return nil
 		},
 	}
 }
@@ -166,9 +172,17 @@ func (n *builder) pod(c component) *corev1.Pod {
 		Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
 			corev1.ResourceCPU: resource.MustParse(c.cpu),
 		}},
-		StartupProbe:   c.probe(c.liveness, 1, 240), // a large etcd takes minutes to load
-		LivenessProbe:  c.probe(c.liveness, 10, 8),
-		ReadinessProbe: c.probe(c.ready, 1, 3),
+	}
+	if c.port != 0 {
+		container.StartupProbe = c.probe(c.liveness, 1, 240) // a large etcd takes minutes to load
+		container.LivenessProbe = c.probe(c.liveness, 10, 8)
+		container.ReadinessProbe = c.probe(c.ready, 1, 3)
+	}
+	if len(c.capabilities) > 0 {
+		container.SecurityContext = &corev1.SecurityContext{
+			AllowPrivilegeEscalation: new(bool),
+			Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}, Add: c.capabilities},
+		}
 	}
 	if c.memory != "" {
 		container.Resources.Requests[corev1.ResourceMemory] = resource.MustParse(c.memory)

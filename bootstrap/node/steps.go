@@ -31,12 +31,9 @@ func (n *builder) steps() []engine.Step {
 	imports, first := n.imports("containerd")
 	steps = append(steps, imports...)
 	kubelet := []string{"certificates", first, "pod-network"}
-	if n.Cluster.Balanced {
-		steps = append(steps,
-			n.program("program", "directories"),
-			n.loadBalancer("balancer", "program", "certificates"),
-		)
-		kubelet = append(kubelet, "balancer")
+	for _, s := range n.balancing() {
+		steps = append(steps, s)
+		kubelet = append(kubelet, s.Name)
 	}
 	switch {
 	case n.joinsEtcd(): // its API server can only start once its etcd has a vote
@@ -71,6 +68,7 @@ func (n *builder) steps() []engine.Step {
 	}
 	if n.Node.ControlPlane {
 		steps = append(steps, n.controllers("controllers", "api", "images"), n.mark("mark", "api"))
+		steps = append(steps, n.virtualIPReady("virtual-ip-ready", "api")...)
 	}
 	if n.Cluster.NoCNI {
 		return steps // what needs the pods' network waits for the administrator's
@@ -93,4 +91,19 @@ func (n *builder) imports(needs ...string) (steps []engine.Step, first string) {
 	}
 	first = "api-images"
 	return []engine.Step{n.importImages(first, servesAPI, needs...), n.importImages(all, nil, first)}, first
+}
+
+// balancing are the steps by which the API is reached, whichever control plane lives. They come before the kubelet, which runs
+// keepalived: that has ended then when its traces are removed.
+func (n *builder) balancing() (steps []engine.Step) {
+	if n.Cluster.Balanced {
+		steps = append(steps,
+			n.program("program", "directories"),
+			n.loadBalancer("balancer", "program", "certificates"),
+		)
+	}
+	if n.hasVirtualIP() {
+		steps = append(steps, n.virtualIP("virtual-ip", "directories"))
+	}
+	return steps
 }

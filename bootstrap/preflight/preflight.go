@@ -39,6 +39,11 @@ type Facts struct {
 	ClusterTime func(context.Context) (time.Time, error)
 	// ActiveUnits gives those of the named systemd units that run; nil asks systemd.
 	ActiveUnits func(ctx context.Context, names ...string) ([]string, error)
+	// VirtualIP is an address that the link of that name may get on this control plane: zero for none, and held where another
+	// control plane has it already.
+	VirtualIP     netip.Addr
+	VirtualIPLink string
+	VirtualIPHeld bool
 	// Root is put before the names of all files that are looked at; empty for this host.
 	Root string
 }
@@ -116,6 +121,8 @@ func Checks() []Check {
 			Fault: fault.Error{ID: "preflight-mtu", Next: "raise the MTU of the link, or use another address of this host"}},
 		{What: "the node's address is this host's, and nothing uses the cluster's ranges", Run: address,
 			Fault: fault.Error{ID: "preflight-address", Next: "choose another address or range, or remove what uses it"}},
+		{What: "the virtual IP fits into this host's network, and nobody else has it", Run: virtualIP, needsRoot: true,
+			Fault: fault.Error{ID: "preflight-virtual-ip", Next: "choose another address for --virtual-ip"}},
 		{What: "nothing is left of another installation", Run: leftovers,
 			Fault: fault.Error{ID: "preflight-leftovers", Next: "remove the other installation with its own tool, for example kubeadm reset"}},
 		{What: "no other container runtime is in the way", Run: containerRuntime,

@@ -47,11 +47,15 @@ func (h Host) preflight(
 	if external != nil {
 		ports = preflight.WithoutEtcd(ports)
 	}
-	warnings, err := preflight.Run(ctx, preflight.Facts{
+	facts := preflight.Facts{
 		NodeName: n.Name, Address: n.Address, ControlPlane: n.ControlPlane, PodCIDR: c.PodCIDR, ServiceCIDR: c.ServiceCIDR,
 		Ports: ports, ExternalEtcd: external, EtcdDir: "/var/lib/etcd", StateDir: node.StateDir, DiskNeeded: diskNeeded,
 		ClusterTime: func(context.Context) (time.Time, error) { return time.Now().Add(-skew), nil },
-	}, h.Ignore)
+	}
+	if n.VirtualIPInterface != "" {
+		facts.VirtualIP, facts.VirtualIPLink, facts.VirtualIPHeld = c.VirtualIP.Addr(), n.VirtualIPInterface, !n.Init
+	}
+	warnings, err := preflight.Run(ctx, facts, h.Ignore)
 	if h.Warn != nil {
 		for _, w := range warnings {
 			h.Warn(w)

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"slipway.dev/slipway/bootstrap"
@@ -31,6 +30,8 @@ type Host struct {
 	// KubernetesVersion is the version or minor that the bundle must be of; empty: any.
 	KubernetesVersion string
 	Registry          registry.Options // how one is trusted
+	// VirtualIPInterface is the link that may get the cluster's virtual IP; empty: that with the host's address.
+	VirtualIPInterface string
 
 	Ignore []string // checks whose problems are only reported
 	Skip   []string // steps that the administrator does himself
@@ -49,7 +50,8 @@ func (h Host) within(ctx context.Context, op string) (context.Context, context.C
 type InitOptions struct {
 	Host
 	ClusterName          string
-	Endpoint             string // host or host:port; empty: this server's address
+	Endpoint             string       // host or host:port; empty: the virtual IP, or else this server's address
+	VirtualIP            netip.Prefix // zero: none
 	PodCIDR, ServiceCIDR netip.Prefix
 	DNSDomain            string
 	CNI                  string // calico or none
@@ -98,7 +100,7 @@ func (o InitOptions) validate() error {
 		_, err := o.ExternalEtcd.read(time.Now())
 		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, o.checkVirtualIP())...)
 }
 
 // endpointOf adds what is left out.
@@ -278,7 +280,7 @@ func (o InitOptions) begin(ctx context.Context) (*state, error) {
 }
 
 func (o InitOptions) specify(ctx context.Context, n bootstrap.Node, b *source) (*state, error) {
-	endpoint, err := endpointOf(o.Endpoint, n.Address)
+	endpoint, err := o.endpoint(n.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -287,13 +289,15 @@ func (o InitOptions) specify(ctx context.Context, n bootstrap.Node, b *source) (
 		DNSDomain: o.DNSDomain, Endpoint: endpoint, ControlPlanes: []bootstrap.Member{{Name: n.Name, Address: n.Address}},
 		ExtraSANs: o.ExtraSANs, Dedicated: !o.Workloads, NoCNI: o.CNI == "none", Balanced: true, UpstreamDNS: hasResolver(),
 		ExternalEtcd: o.ExternalEtcd.urls(),
+		VirtualIP:    o.VirtualIP,
 	}
 	now := time.Now()
 	external, err := o.external(now)
 	if err != nil {
 		return nil, err
 	}
-	if err := o.preflight(ctx, &n, c, 0, external); err != nil {
+	err = o.placeVirtualIP(&n, c, b.Bundle)
+	if err := errors.Join(err, o.preflight(ctx, &n, c, 0, external)); err != nil {
 		return nil, err
 	}
 	cas, err := certs.LoadAuthorities(certs.Host("/"), now, fleet.PKI(c).External()...)
@@ -361,63 +365,3 @@ func invitation(s *bootstrap.NodeSpec) (*Cluster, error) {
 }
 
 const caFile = "/etc/kubernetes/pki/ca.crt"
-
-// same refuses to complete an interrupted run with other settings.
-func (o InitOptions) same(earlier *state) error {
-	s := earlier.Spec
-	endpoint, err := endpointOf(o.Endpoint, s.Node.Address)
-	if err != nil {
-		return err
-	}
-	var d differences
-	if err := d.bundle(earlier, o.Bundle); err != nil {
-		return err
-	}
-	c := s.Cluster
-	d.compare("cluster name", c.Name, o.ClusterName)
-	d.compare("endpoint", c.Endpoint, endpoint)
-	d.compare("pod CIDR", c.PodCIDR, o.PodCIDR)
-	d.compare("service CIDR", c.ServiceCIDR, o.ServiceCIDR)
-	d.compare("DNS domain", c.DNSDomain, o.DNSDomain)
-	d.compare("CNI none", c.NoCNI, o.CNI == "none")
-	d.compare("external etcd", strings.Join(c.ExternalEtcd, ","), strings.Join(o.ExternalEtcd.urls(), ","))
-	d.compare("workloads", !c.Dedicated, o.Workloads)
-	if !o.wants(c.KubernetesVersion) {
-		d.compare("Kubernetes version", c.KubernetesVersion, o.KubernetesVersion)
-	}
-	if o.NodeName != "" {
-		d.compare("node name", s.Node.Name, o.NodeName)
-	}
-	if o.Address.IsValid() {
-		d.compare("address", s.Node.Address, o.Address)
-	}
-	return errors.Join(d...)
-}
-
-// differences are settings that an interrupted run had and this one has not. The fault of each is settings-differ.
-type differences []error
-
-func (d *differences) compare(what string, is, wanted any) {
-	if is != wanted {
-		*d = append(*d, fault.New("settings-differ", "complete what an earlier run began on this host",
-			fmt.Errorf("that was with %s %v, this is with %v", what, is, wanted),
-			"use the same settings, or take it back first with `slipway reset`"))
-	}
-}
-
-func (d *differences) bundle(earlier *state, text string) error {
-	asked, same, err := earlier.began(text)
-	if err == nil && !same {
-		d.compare("bundle", asked, text)
-	}
-	return err
-}
-
-func alreadyNode(op string, s *bootstrap.NodeSpec) error {
-	role := "a worker"
-	if s.Node.ControlPlane {
-		role = "a control plane"
-	}
-	return fault.New("node-already", op,
-		fmt.Errorf("it is %s of cluster %q, as node %q", role, s.Cluster.Name, s.Node.Name), "take it out first with `slipway reset`")
-}

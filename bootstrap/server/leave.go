@@ -51,10 +51,11 @@ func (l *leaving) steps(ctx context.Context) []engine.Step {
 	always := func(what string) func(context.Context) ([]string, error) {
 		return func(context.Context) ([]string, error) { return []string{what}, nil }
 	}
-	var out []engine.Step
-	var before []string
+	out, before := l.handOver()
 	if l.spec.Node.ControlPlane {
-		out = append(out, engine.Step{Name: "leave-api", Check: always("stop the API server"), Do: do("stop serving the cluster's API", l.api)})
+		out = append(out, engine.Step{
+			Name: "leave-api", Needs: before, Check: always("stop the API server"), Do: do("stop serving the cluster's API", l.api),
+		})
 		before = []string{"leave-api"}
 	}
 	if l.spec.Node.ControlPlane && !l.externalEtcd() {
@@ -66,6 +67,19 @@ func (l *leaving) steps(ctx context.Context) []engine.Step {
 	return append(out, engine.Step{
 		Name: "leave-cluster", Needs: before, Check: always("delete the Node"), Do: do("delete the Node", l.node),
 	})
+}
+
+// handOver lets another control plane have the virtual IP before anything else ends here. It gives the name of its step too.
+func (l *leaving) handOver() ([]engine.Step, []string) {
+	const name = "leave-virtual-ip"
+	if !l.spec.Node.ControlPlane || !l.spec.Cluster.VirtualIP.IsValid() {
+		return nil, nil
+	}
+	return []engine.Step{{
+		Name:  name,
+		Check: func(context.Context) ([]string, error) { return []string{"stop keepalived"}, nil },
+		Do:    func(ctx context.Context, _ func(string)) error { return node.ReleaseVirtualIP(ctx, l.spec.Cluster) },
+	}}, []string{name}
 }
 
 // persist tries again for a while: connections break while API servers and members of etcd go, this server's own among

@@ -103,10 +103,12 @@ func (r recipe) packImage(b blobs, own layer, s sources) (v1.Descriptor, error) 
 		}
 		layers = []layer{base, own}
 	}
+	return b.image(r.image.image(), layers)
+}
+
+func (r run) image() v1.Image {
 	created := time.Unix(0, 0).UTC()
-	return b.image(v1.Image{
-		Created: &created, Platform: v1.Platform{Architecture: runtime.GOARCH, OS: "linux"}, Config: r.image.config(),
-	}, layers)
+	return v1.Image{Created: &created, Platform: v1.Platform{Architecture: runtime.GOARCH, OS: "linux"}, Config: r.config()}
 }
 
 func (r run) config() v1.ImageConfig {

@@ -53,8 +53,8 @@ func (g *graph) add(wanted []string) error {
 		if len(wanted) > 0 && !slices.Contains(wanted, c.Name) {
 			continue
 		}
-		if c.Name == "machine-rootfs" {
-			g.components = append(g.components, rootfsUnit(c))
+		if all, ok := allDebian()[c.Name]; ok {
+			g.components = append(g.components, all(c))
 			continue
 		}
 		i := slices.IndexFunc(table, func(r recipe) bool { return r.component == c.Name })
@@ -64,6 +64,11 @@ func (g *graph) add(wanted []string) error {
 		g.components = append(g.components, g.componentUnit(c, table[i]))
 	}
 	return nil
+}
+
+// allDebian has what makes those components that nothing of a Go module is in.
+func allDebian() map[string]func(pins.Component) *unit {
+	return map[string]func(pins.Component) *unit{"machine-rootfs": rootfsUnit, "keepalived": keepalivedUnit}
 }
 
 func (g *graph) names() []string {

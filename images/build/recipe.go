@@ -43,7 +43,7 @@ const search = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 
 func binary(dir, name string) part { return part{path: dir + name, binary: name} }
 
-// recipes lists every component but the root file system, which is all Debian.
+// recipes lists every component but those of allDebian.
 func recipes() []recipe {
 	out := append(kubernetesImages(), calicoImages()...)
 	out = append(out,

@@ -47,6 +47,7 @@ func (r release) components() []Component {
 		Component{"calico-cni", calico, "docker.io/calico/cni:" + calico, "calico-3.28"},
 		Component{"calico-typha", calico, "docker.io/calico/typha:" + calico, "calico-3.28"},
 		Component{"calico-kube-controllers", calico, "docker.io/calico/kube-controllers:" + calico, "calico-3.28"},
+		Component{"keepalived", debian, "slipway.dev/keepalived:" + debian, ""},
 		Component{"kubelet", r.kubernetes, "", k8s},
 		Component{"kubectl", r.kubernetes, "", k8s},
 		Component{"kubeadm", r.kubernetes, "", k8s},
