@@ -165,23 +165,27 @@ func (c benchCluster) works(b *testing.B, node string, since time.Time) {
 // time runs a script on a server.
 func (s *servers) time(b *testing.B, i int, script string) run {
 	b.Helper()
-	begin := time.Now()
+	watch := startWatch(b)
 	out := s.must(b, i, script)
-	return run{seconds: time.Since(begin).Seconds(), steps: stepsIn(out)}
+	r := watch.stop(b)
+	r.steps = stepsIn(out)
+	return r
 }
 
 // join runs scripts that make nodes of servers at the same moment, and gives what it took until a pod runs on each of them.
 func (s *servers) join(b *testing.B, c benchCluster, scripts map[int]string) run {
 	b.Helper()
-	begin := time.Now()
+	watch := startWatch(b)
 	var pods sync.WaitGroup
 	for i := range scripts {
-		pods.Go(func() { c.works(b, s.machine(i), begin) })
+		pods.Go(func() { c.works(b, s.machine(i), watch.began) })
 	}
 	last := s.together(b, scripts)
-	ready := time.Since(begin).Seconds()
+	ready := watch.seconds()
 	pods.Wait()
-	return run{seconds: time.Since(begin).Seconds(), ready: ready, steps: stepsIn(last)}
+	r := watch.stop(b)
+	r.ready, r.steps = ready, stepsIn(last)
+	return r
 }
 
 // stepsIn finds slipway's events in what a script printed, one for each step that has ended.
