@@ -93,8 +93,7 @@ func (n *builder) staticPods(name string, needs ...string) engine.Step {
 	}
 }
 
-// controllers runs the controller manager and the scheduler, once the API server is ready: before, they are refused, and ask again
-// only after some seconds, while they take the processor from those that they wait for.
+// controllers runs the controller manager and the scheduler, and ends when both are healthy.
 func (n *builder) controllers(name string, needs ...string) engine.Step {
 	all := []component{n.controllerManager(), n.scheduler()}
 	healthy := func(ctx context.Context) error {

@@ -67,7 +67,7 @@ func (n *builder) steps() []engine.Step {
 		}
 	}
 	if n.Node.ControlPlane {
-		steps = append(steps, n.controllers("controllers", "api", "images"), n.mark("mark", "api"))
+		steps = append(steps, n.controllers("controllers", n.beforeControllers()...), n.mark("mark", "api"))
 		steps = append(steps, n.virtualIPReady("virtual-ip-ready", "api")...)
 	}
 	if n.Cluster.NoCNI {
@@ -106,4 +106,14 @@ func (n *builder) balancing() (steps []engine.Step) {
 		steps = append(steps, n.virtualIP("virtual-ip", "directories"))
 	}
 	return steps
+}
+
+// beforeControllers are the steps that the controller manager and the scheduler wait for. Before the first API server is ready, they
+// are refused, and ask again only after some seconds, while they take the processor from those that they wait for. In a cluster
+// that runs they only stand by.
+func (n *builder) beforeControllers() []string {
+	if n.Node.Joins {
+		return []string{"static-pods"}
+	}
+	return []string{"api", "images"}
 }
