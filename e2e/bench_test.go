@@ -240,26 +240,62 @@ func (s *servers) removeNode(b *testing.B, i int) {
 	s.must(b, theirFirst, "kubectl --kubeconfig /etc/kubernetes/admin.conf delete node --ignore-not-found "+s.machine(i))
 }
 
-// benchTogether joins two control planes and three workers at once, against one alone.
+// joinersShare is the part of a processor that each server has that joins at the same moment as others. Servers bring their own
+// processors; those of this computer, which all machines share, would be what is measured otherwise.
+const joinersShare = 0.25
+
+// benchTogether joins two control planes and three workers at once, against one control plane alone.
 func (s *servers) benchTogether(b *testing.B, c benchCluster) {
 	worker, controlPlane := "slipway join "+c.join.worker+fromBundle, "slipway join "+c.join.controlPlane+fromBundle
 	all := map[int]string{2: worker, 3: controlPlane, 4: controlPlane, 5: worker, 6: worker}
 	one := map[int]string{3: controlPlane}
-	var bareAlone, bare, alone, five series
+	limited := func(scripts map[int]string) run {
+		s.limit(b, joinersShare)
+		defer s.limit(b, 0)
+		return s.join(b, c, scripts)
+	}
+	var bareAlone, bare, alone, five, sharedAlone, shared series
 	for b.Loop() {
-		bareAlone.add(s.join(b, c, one))
+		bareAlone.add(limited(one))
 		s.must(b, 3, "slipway reset")
-		bare.add(s.join(b, c, all))
+		bare.add(limited(all))
 		s.resetFive(b, prepareCommand)
-		alone.add(s.join(b, c, one))
+		alone.add(limited(one))
 		s.must(b, 3, "slipway reset; "+prepareCommand)
-		five.add(s.join(b, c, all))
+		five.add(limited(all))
+		s.resetFive(b, prepareCommand)
+		sharedAlone.add(s.join(b, c, one))
+		s.must(b, 3, "slipway reset; "+prepareCommand)
+		shared.add(s.join(b, c, all))
 		s.resetFive(b, "true")
 	}
-	s.report.row(b, "2 control planes and 3 workers at once, from bare, against one control plane", "bare", 1.6, bare, bareAlone)
-	s.report.row(b, "2 control planes and 3 workers at once, in place, against one control plane", "prepared", 1.6, five, alone)
+	const what = "2 control planes and 3 workers at once, against one control plane: "
+	share := fmt.Sprintf("each with %.2f of a processor, ", joinersShare)
+	s.report.row(b, what+share+"from bare", "bare", 1.6, bare, bareAlone)
+	s.report.row(b, what+share+"programs and images in place", "prepared", 1.6, five, alone)
+	s.report.row(b, what+"all on the same processors, programs and images in place", "shared", 0, shared, sharedAlone)
 	s.report.timeline("the last of 5 at once, from bare", bare.median())
 	s.report.timeline("the last of 5 at once, programs and images in place", five.median())
+}
+
+// limit lets each server that joins have this much of a processor; 0 is no limit.
+func (s *servers) limit(b *testing.B, processors float64) {
+	b.Helper()
+	const period = 100_000 // microseconds, which is the kernel's own
+	v1, v2 := "-1", "max"
+	if processors > 0 {
+		v1 = fmt.Sprint(int(processors * period))
+		v2 = v1
+	}
+	for i := 2; i <= 6; i++ {
+		path, text := filepath.Join("/sys/fs/cgroup/cpu/slipway", s.name, s.machine(i), "cpu.cfs_quota_us"), v1
+		if _, err := os.Stat(path); err != nil { // version 2 of control groups
+			path, text = filepath.Join("/sys/fs/cgroup/slipway", s.name, s.machine(i), "cpu.max"), v2
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 // resetFive takes all but the first server out again, the control planes one after the other.
