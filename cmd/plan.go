@@ -15,8 +15,8 @@ func newPlan(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use: "plan", Short: "List what would be changed on this server, with what is there now",
 		Long: "On a server that is no node yet: what `slipway init` would change, or `slipway join` if FILE is of its kind, step by\n" +
-			"step. On a node: where it, and the cluster's objects if it has made them, differ from what was made.\n" +
-			"Nothing is changed.",
+			"step. On a node: where it, and the cluster's objects if it has made them, differ from what was made;\n" +
+			"--config and --bundle do not count then. Nothing is changed.",
 		Example: "  slipway plan --bundle /media/bundle\n  slipway plan --config join.yaml -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -25,7 +25,7 @@ func newPlan(o *options) *cobra.Command {
 				return err
 			}
 			if node {
-				changes, err := server.PlanNode(c.Context())
+				changes, err := server.PlanNode(c.Context(), bundle.registry)
 				return printChanges(o, output, changes, err)
 			}
 			run := newInit(o)

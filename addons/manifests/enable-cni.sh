@@ -6,7 +6,7 @@
 # Felix is asked by the shell itself: calico-node -felix-ready does the same with a process of a hundred megabytes.
 ready() (
 	[ -e /var/lib/calico/mtu ] && exec 3<>/dev/tcp/127.0.0.1/9099 &&
-		printf 'GET /readiness HTTP/1.0\r\n\r\n' >&3 && read -r _ code _ <&3 && [[ $code == 2* ]]
+		printf 'GET /readiness HTTP/1.0\r\n\r\n' >&3 && read -r -t 1 _ code _ <&3 && [[ $code == 2* ]]
 ) 2>/dev/null
 tries=0
 until ready || [ "$tries" -ge 100 ]; do

@@ -1,16 +1,15 @@
 package cri
 
 import (
-	"context"
 	"os"
 
 	"slipway.dev/slipway/bootstrap"
 )
 
-// Choose says what a node does with the containerd that is on this host. nil is for a host without any. insist is for one that the
+// Choose says what a node does with the containerd that look finds on this host. nil is for a host without any. insist is for one that the
 // administrator wants to be used whatever it is.
-func Choose(ctx context.Context, insist bool) *bootstrap.Runtime {
-	f, err := Look(ctx, Socket)
+func Choose(look func() (*Found, error), insist bool) *bootstrap.Runtime {
+	f, err := look()
 	if err == nil && (insist || len(f.Unfit) == 0) {
 		return &bootstrap.Runtime{Used: true, Sandbox: f.Sandbox}
 	}

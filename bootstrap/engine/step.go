@@ -125,7 +125,7 @@ func runStep(ctx context.Context, host string, s Step, report Report) error {
 	end := Event{State: state, Seconds: time.Since(start).Seconds()}
 	switch {
 	case err == nil:
-	case errors.Is(err, errStopped), errors.Is(err, context.Canceled):
+	case ctx.Err() != nil && errors.Is(err, context.Canceled), errors.Is(err, errStopped): // not by a context of its own
 		end.State, err = Stopped, context.Cause(ctx)
 	default:
 		end.State, end.Error = Failed, NewProblem(s.Name, err)

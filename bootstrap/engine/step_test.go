@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -175,5 +176,29 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	}), r.step("b", nil, "a")}, r.report)
 	if err == nil || slices.Contains(r.did, "b") {
 		t.Errorf("error %v, did %q", err, r.did)
+	}
+}
+
+// TestRunOwnContext: a step whose own context ended has failed; that of the run goes on.
+func TestRunOwnContext(t *testing.T) {
+	r := &recorder{}
+	lost := func(context.Context) error { return fmt.Errorf("lost: %w", context.Canceled) }
+	err := engine.Run(t.Context(), "h", []engine.Step{r.step("a", lost), r.step("b", nil, "a")}, r.report)
+	if all := fault.All(err); len(all) != 1 || all[0].ID != "step-failed" || r.last("a").State != engine.Failed {
+		t.Errorf("got %v, and %q of a", err, r.last("a").State)
+	}
+	if slices.Contains(r.did, "b") {
+		t.Error("what needs it was done")
+	}
+}
+
+// TestPlanLooks: a plan asks Look where there is one, and does nothing.
+func TestPlanLooks(t *testing.T) {
+	r := &recorder{}
+	s := r.step("a", nil)
+	s.Look = func(context.Context) ([]string, error) { return []string{"looked"}, nil }
+	got, err := engine.Plan(t.Context(), "h", []engine.Step{s, r.step("b", nil)})
+	if err != nil || len(got) != 2 || got[0].What[0] != "looked" || got[1].What[0] != "do b" || len(r.did) > 0 {
+		t.Errorf("%v: got %v, did %q", err, got, r.did)
 	}
 }

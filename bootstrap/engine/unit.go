@@ -125,6 +125,26 @@ func enable(ctx context.Context, c *dbus.Conn, name string) error {
 	return nil
 }
 
+// UnitExists tells whether systemd knows a unit.
+func UnitExists(ctx context.Context, name string) (bool, error) {
+	c, err := dbus.NewSystemdConnectionContext(ctx)
+	if err != nil {
+		return false, fmt.Errorf("reach systemd: %w", err)
+	}
+	defer c.Close()
+	p, err := c.GetUnitPropertiesContext(ctx, name)
+	if err != nil {
+		return false, fmt.Errorf("look at unit %q: %w", name, err)
+	}
+	return p["LoadState"] != "not-found", nil
+}
+
+// KeptUnit tells whether KeepUnits has recorded a unit: one that it has not is somebody else's.
+func (h *Host) KeptUnit(name string) bool {
+	_, ok := h.journal.find(KindUnit, name)
+	return ok
+}
+
 // KeepUnits records whether units are there, enabled and active. It must be called before their files are written.
 func (h *Host) KeepUnits(ctx context.Context, step string, names ...string) error {
 	c, err := dbus.NewSystemdConnectionContext(ctx)

@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"slices"
 	"time"
 
@@ -180,6 +182,34 @@ func (c *Client) promote(ctx context.Context, peerURL string) error {
 	defer cancel()
 	_, err = c.c.MemberPromote(ctx, m.ID)
 	return err
+}
+
+// learnerDial is how long a learner may take to accept a connection.
+const learnerDial = 3 * time.Second
+
+// Clear makes room for another learner, as etcd has no more than one: a learner that lives gets its vote, one that does not is
+// removed. The fault is etcd-not-changed.
+func (c *Client) Clear(ctx context.Context, learner Member, progress func(string)) error {
+	if !lives(ctx, learner) {
+		progress(fmt.Sprintf("remove the learner %q from etcd, which has never got its vote and does not answer", learner.PeerURLs))
+		return c.Remove(ctx, learner.ID, progress)
+	}
+	return c.Promote(ctx, learner.PeerURLs[0], progress)
+}
+
+func lives(ctx context.Context, m Member) bool {
+	for _, text := range m.PeerURLs {
+		u, err := url.Parse(text)
+		if err != nil {
+			continue
+		}
+		d := net.Dialer{Timeout: learnerDial}
+		if conn, err := d.DialContext(ctx, "tcp", u.Host); err == nil {
+			conn.Close()
+			return true
+		}
+	}
+	return false
 }
 
 // Remove removes a member. One that is not there is fine. The fault is etcd-not-changed.

@@ -44,7 +44,7 @@ func (n *builder) addonStep(name, word string, get getAddon, look lookAddon, do 
 		Name: name, Needs: needs,
 		Check: func(context.Context) ([]string, error) { return all, nil },
 		Look: func(ctx context.Context) (what []string, err error) {
-			if !exists(superAdminKubeconfig) { // there is no cluster yet
+			if n.Files != nil && askReady(ctx, controllerManagerKubeconfig) != nil { // there is no cluster yet
 				return all, nil
 			}
 			err = with(func(cfg *rest.Config, a addons.Addon) error {

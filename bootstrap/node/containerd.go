@@ -93,12 +93,12 @@ func (n *builder) containerd(name string, needs ...string) engine.Step {
 		}, nil
 	}, needs...)
 	stop := s.Undo
-	s.Undo = func(ctx context.Context) error {
+	s.Undo = n.ifOurs(unit, func(ctx context.Context) error {
 		if err := stop(ctx); err != nil || n.Node.Runtime != nil {
 			return err // the containers of the one that was there live on
 		}
 		return endCgroups(ctx, "system.slice/"+unit) // the shims, which outlive containerd
-	}
+	})
 	return s
 }
 
@@ -133,7 +133,17 @@ func (n *builder) service(name string, u engine.Unit, also []string, list func()
 			}
 			return n.host.StartUnit(ctx, u)
 		},
-		Undo: func(ctx context.Context) error { return n.host.StopUnit(ctx, u.Name) },
+		Undo: n.ifOurs(u.Name, func(ctx context.Context) error { return n.host.StopUnit(ctx, u.Name) }),
+	}
+}
+
+// ifOurs leaves a unit alone that no step has come to: a run that ended before, or did something else, has not made it.
+func (n *builder) ifOurs(unit string, undo func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if !n.host.KeptUnit(unit) {
+			return nil
+		}
+		return undo(ctx)
 	}
 }
 

@@ -86,6 +86,15 @@ func HasJournal() (bool, error) {
 	return len(j.Entries()) > 0, nil
 }
 
+// Begun tells whether a run of steps has come so far on this host that what becomes of a containerd which was there is decided.
+func Begun() (bool, error) {
+	j, err := openJournal()
+	if err != nil {
+		return false, err
+	}
+	return len(engine.NewHost(j).Unclaimed(kubeletDir)) == 0, nil
+}
+
 // Claim records directories that are going to be filled outside of a run of steps. The lock must be held.
 func Claim(step string, dirs ...string) error {
 	journal, err := openJournal()

@@ -131,9 +131,11 @@ const (
 
 // alone runs do while this host holds the lease.
 func (n *builder) alone(ctx context.Context, c kubernetes.Interface, progress func(string), do func(context.Context) error) error {
+	lost := errors.New("the turn to join etcd was lost: the API did not answer in time")
+	outer := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	result := errors.New("the turn to join etcd was lost: the API did not answer in time")
+	result := lost
 	var turn sync.Mutex // the elector may end before what it has started does
 	over := false
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
@@ -168,6 +170,9 @@ func (n *builder) alone(ctx context.Context, c kubernetes.Interface, progress fu
 	turn.Lock()
 	defer turn.Unlock()
 	over = true
+	if outer.Err() == nil && errors.Is(result, context.Canceled) {
+		return lost
+	}
 	return result
 }
 
@@ -181,7 +186,7 @@ func (n *builder) becomeMember(ctx context.Context, step string, c kubernetes.In
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(etcdData, "member")); err != nil || !known(all, n.peerURL()) || !exists(manifestOf("etcd")) {
+	if _, err := os.Stat(filepath.Join(etcdData, "member")); err != nil || !known(all, n.peerURL()) || !isPod(manifestOf("etcd")) {
 		if err := n.startMember(ctx, step, e, all, progress); err != nil {
 			return err
 		}
@@ -259,10 +264,14 @@ func (n *builder) startMember(
 		return fmt.Errorf("stop etcd: %w", err)
 	}
 	for _, m := range all {
-		if m.Name != n.Node.Name && !slices.Contains(m.PeerURLs, n.peerURL()) {
-			continue
+		var err error
+		switch {
+		case m.Name == n.Node.Name, slices.Contains(m.PeerURLs, n.peerURL()):
+			err = e.Remove(ctx, m.ID, progress)
+		case m.Learner: // it is nobody's turn but ours, so whoever joined with it has given up
+			err = e.Clear(ctx, m, progress)
 		}
-		if err := e.Remove(ctx, m.ID, progress); err != nil {
+		if err != nil {
 			return err
 		}
 	}

@@ -21,7 +21,7 @@ import (
 func (n *builder) filledByOthers() []string {
 	dirs := []string{
 		"/run/calico", "/run/nodeagent", "/usr/libexec/kubernetes",
-		"/var/lib/calico", "/var/lib/cni", "/var/lib/etcd", "/var/lib/kubelet",
+		"/var/lib/calico", "/var/lib/cni", "/var/lib/etcd", kubeletDir,
 		"/var/log/calico", "/var/log/containers", "/var/log/pods", "/var/lib/kube-proxy",
 	}
 	if n.Node.UsesRuntime() {
@@ -52,6 +52,8 @@ func madeByOthers() (files, dirs []string) {
 			"/run/mount", "/run/netns",
 		}
 }
+
+const kubeletDir = "/var/lib/kubelet"
 
 // directories claims them before anything is in them, so that all of it goes with the node.
 func (n *builder) directories(name string, also ...string) engine.Step {

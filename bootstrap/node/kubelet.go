@@ -82,7 +82,7 @@ func (n *builder) kubelet(name string, needs ...string) engine.Step {
 		return do(ctx, progress)
 	}
 	stop := s.Undo
-	s.Undo = func(ctx context.Context) error {
+	s.Undo = n.ifOurs(n.kubeletUnit().Name, func(ctx context.Context) error {
 		if err := stop(ctx); err != nil {
 			return err
 		}
@@ -92,7 +92,7 @@ func (n *builder) kubelet(name string, needs ...string) engine.Step {
 			return err
 		}
 		return errors.Join(endCgroups(ctx, podGroups()...), n.host.StopUnit(ctx, "kubepods.slice"))
-	}
+	})
 	return s
 }
 

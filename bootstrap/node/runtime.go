@@ -110,6 +110,9 @@ func (n *builder) hasPods(ctx context.Context, pods *cri.Pods) (bool, error) {
 	case err != nil:
 		return false, err
 	case n.Node.Runtime.Used && store == "":
+		if there, err := engine.UnitExists(ctx, cri.Unit); err != nil || !there {
+			return false, err // it has been removed since, or never came
+		}
 		return false, fault.New("containerd-unreachable", "remove the pods from containerd", errors.New("it does not answer"),
 			"start it with `systemctl start "+cri.Unit+"`, then run the same command again")
 	}

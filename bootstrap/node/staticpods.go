@@ -147,6 +147,13 @@ func (n *builder) manifests(all ...component) ([]engine.File, error) {
 	return out, nil
 }
 
+// isPod tells whether a manifest is whole: after a loss of power a file can be there with nothing in it.
+func isPod(path string) bool {
+	var p corev1.Pod
+	data, err := os.ReadFile(path)
+	return err == nil && yaml.Unmarshal(data, &p) == nil && len(p.Spec.Containers) > 0
+}
+
 func manifestOf(component string) string { return path.Join(manifestDir, component+".yaml") }
 
 func (n *builder) pod(c component) *corev1.Pod {

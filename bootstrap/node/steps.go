@@ -90,7 +90,9 @@ func (n *builder) imports(needs ...string) (steps []engine.Step, first string) {
 		return []engine.Step{n.importImages(all, nil, needs...)}, all
 	}
 	first = "api-images"
-	return []engine.Step{n.importImages(first, servesAPI, needs...), n.importImages(all, nil, first)}, first
+	rest := n.importImages(all, nil, first)
+	rest.Undo = nil // the first one's is for all, and comes after the kubelet has ended
+	return []engine.Step{n.importImages(first, servesAPI, needs...), rest}, first
 }
 
 // balancing are the steps by which the API is reached, whichever control plane lives. They come before the kubelet, which runs

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"slipway.dev/slipway/bootstrap/cri"
 	"slipway.dev/slipway/internal/fault"
 )
 
@@ -37,6 +38,8 @@ type Facts struct {
 	Resuming bool
 	// ClusterTime asks the cluster for the time; nil where there is no cluster yet.
 	ClusterTime func(context.Context) (time.Time, error)
+	// Containerd looks at the one that is on this host; nil asks it here.
+	Containerd func() (*cri.Found, error)
 	// ActiveUnits gives those of the named systemd units that run; nil asks systemd.
 	ActiveUnits func(ctx context.Context, names ...string) ([]string, error)
 	// VirtualIP is an address that the link of that name may get on this control plane: zero for none, and held where another

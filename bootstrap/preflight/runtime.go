@@ -28,7 +28,11 @@ func containerRuntime(ctx context.Context, f Facts) []Finding {
 // containerdHere tells what is going to be done with a containerd that runs. One that others' containers need is not to lose its
 // place without a word.
 func containerdHere(ctx context.Context, f Facts, active bool) []Finding {
-	found, err := cri.Look(ctx, f.path(cri.Socket))
+	look := f.Containerd
+	if look == nil {
+		look = func() (*cri.Found, error) { return cri.Look(ctx, f.path(cri.Socket)) }
+	}
+	found, err := look()
 	why := ""
 	if err == nil {
 		why = strings.Join(found.Unfit, "; ")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/mod/semver"
@@ -47,9 +48,11 @@ func (h Host) preflight(
 	if external != nil {
 		ports = preflight.WithoutEtcd(ports)
 	}
+	look := lookForContainerd(ctx)
 	facts := preflight.Facts{
 		NodeName: n.Name, Address: n.Address, ControlPlane: n.ControlPlane, PodCIDR: c.PodCIDR, ServiceCIDR: c.ServiceCIDR,
 		Ports: ports, ExternalEtcd: external, EtcdDir: "/var/lib/etcd", StateDir: node.StateDir, DiskNeeded: diskNeeded,
+		Containerd:  look,
 		ClusterTime: func(context.Context) (time.Time, error) { return time.Now().Add(-skew), nil },
 	}
 	if n.VirtualIPInterface != "" {
@@ -61,8 +64,13 @@ func (h Host) preflight(
 			h.Warn(w)
 		}
 	}
-	n.Runtime = cri.Choose(ctx, slices.Contains(h.Skip, "containerd"))
+	n.Runtime = cri.Choose(look, slices.Contains(h.Skip, "containerd"))
 	return err
+}
+
+// lookForContainerd looks once, so that what was found fit is what is used.
+func lookForContainerd(ctx context.Context) func() (*cri.Found, error) {
+	return sync.OnceValues(func() (*cri.Found, error) { return cri.Look(ctx, cri.Socket) })
 }
 
 // hasResolver tells whether this host knows a resolver that pods could ask too.

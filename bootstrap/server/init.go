@@ -209,7 +209,7 @@ func IsNode() (bool, error) {
 
 // PlanNode lists what differs on this server, and in the cluster that it has begun, from what Init or Join made. It writes
 // nothing. The fault is not-a-node.
-func PlanNode(ctx context.Context) ([]engine.Change, error) {
+func PlanNode(ctx context.Context, r registry.Options) ([]engine.Change, error) {
 	if err := checkRoot(); err != nil {
 		return nil, err
 	}
@@ -221,7 +221,7 @@ func PlanNode(ctx context.Context) ([]engine.Change, error) {
 		return nil, fault.New("not-a-node", "see what differs on this host", errors.New("neither init nor join has made it a node"),
 			"see what these would change: `slipway init --dry-run`, `slipway join --dry-run`")
 	}
-	return s.plan(ctx, Host{})
+	return s.plan(ctx, Host{Registry: r})
 }
 
 func (s *state) steps(ctx context.Context) ([]engine.Step, error) {

@@ -78,7 +78,12 @@ func (l *leaving) handOver() ([]engine.Step, []string) {
 	return []engine.Step{{
 		Name:  name,
 		Check: func(context.Context) ([]string, error) { return []string{"stop keepalived"}, nil },
-		Do:    func(ctx context.Context, _ func(string)) error { return node.ReleaseVirtualIP(ctx, l.spec.Cluster) },
+		Do: func(ctx context.Context, _ func(string)) error {
+			if !l.another(ctx) {
+				return nil // nobody could serve behind it; whether this server can leave is not known yet
+			}
+			return node.ReleaseVirtualIP(ctx, l.spec.Cluster)
+		},
 	}}, []string{name}
 }
 

@@ -38,16 +38,16 @@ func Prepare(ctx context.Context, h Host, report engine.Report) error {
 		return err
 	}
 	defer found.close()
+	runtime, err := othersRuntime(ctx)
+	if err != nil {
+		return err
+	}
 	if err := found.pull(ctx, name, report); err != nil {
 		return err
 	}
 	ctx, cancel := h.within(ctx, "prepare this host")
 	defer cancel()
 	b, err := images.Open(found.dir)
-	if err != nil {
-		return err
-	}
-	runtime, err := othersRuntime(ctx)
 	if err != nil {
 		return err
 	}
@@ -60,11 +60,12 @@ func Prepare(ctx context.Context, h Host, report engine.Report) error {
 
 // othersRuntime decides what becomes of a containerd that is there. A run that was interrupted has decided that.
 func othersRuntime(ctx context.Context) (*bootstrap.Runtime, error) {
-	if begun, err := node.HasJournal(); err != nil || begun {
+	if begun, err := node.Begun(); err != nil || begun {
 		return nil, err
 	}
-	if err := preflight.One(ctx, "runtime", preflight.Facts{}); err != nil {
+	look := lookForContainerd(ctx)
+	if err := preflight.One(ctx, "runtime", preflight.Facts{Containerd: look}); err != nil {
 		return nil, err
 	}
-	return cri.Choose(ctx, false), nil
+	return cri.Choose(look, false), nil
 }

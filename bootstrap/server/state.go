@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 	"k8s.io/client-go/util/cert"
 
 	"slipway.dev/slipway/bootstrap"
@@ -69,8 +70,9 @@ func (s *state) save() error {
 	return nil
 }
 
-// finish forgets the secrets.
+// finish forgets the secrets, once all that was written is on the disk: nobody writes it again after a loss of power.
 func (s *state) finish() error {
+	unix.Sync()
 	s.Done, s.Spec.Files, s.Spec.Invite = true, nil, nil
 	return s.save()
 }
