@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"slices"
 	"testing"
 
@@ -52,5 +53,22 @@ func TestBinaries(t *testing.T) {
 	missing, err := n.binaries("binaries", nil).Check(t.Context())
 	if err != nil || slices.Contains(missing, "install kubeadm") {
 		t.Errorf("a node is to get %v: %v", missing, err)
+	}
+}
+
+// TestUndoOfNothing: a unit that no step has come to is somebody else's, and is not even looked at.
+func TestUndoOfNothing(t *testing.T) {
+	n := testBuilder(t, testSpecs(t)[0])
+	n.host = testHost(t)
+	called := false
+	undo := n.ifOurs("theirs.service", func(context.Context) error {
+		called = true
+		return nil
+	})
+	if err := undo(t.Context()); err != nil || called {
+		t.Errorf("%v, called: %v", err, called)
+	}
+	if err := n.loadBalancer("balancer").Undo(t.Context()); err != nil { // which would reach for systemd
+		t.Error(err)
 	}
 }
