@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -101,6 +102,33 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// counter tells of the bytes that requests carry. The library's own progress does not survive a request that is still sent
+// when it returns.
+type counter struct {
+	http.RoundTripper
+	sent func(int64)
+}
+
+func (c *counter) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body != nil && r.Body != http.NoBody {
+		counted := *r // whose request it is may not see it changed
+		counted.Body = &countedBody{r.Body, c.sent}
+		r = &counted
+	}
+	return c.RoundTripper.RoundTrip(r)
+}
+
+type countedBody struct {
+	io.ReadCloser
+	sent func(int64)
+}
+
+func (b *countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.sent(int64(n))
+	return n, err
 }
 
 // client proves who the user is, and sends what fails for a moment again.

@@ -104,7 +104,7 @@ func (r *Remote) pull(ctx context.Context, op, dir string, want Selection, repor
 	if err := checkSpace(op, dir, missing); err != nil {
 		return err
 	}
-	m := newMeter(missing, report)
+	m := newMeter("%d of %d MiB", missing, report)
 	defer m.stop()
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
@@ -199,14 +199,14 @@ func writeFile(path string, data []byte) error {
 
 // meter says each second how much of a transfer is done.
 type meter struct {
-	done, total atomic.Int64
-	quit        chan struct{}
+	done        atomic.Int64
+	quit, ended chan struct{}
 }
 
-func newMeter(total int64, report func(string)) *meter {
-	m := &meter{quit: make(chan struct{})}
-	m.total.Store(total)
+func newMeter(format string, total int64, report func(string)) *meter {
+	m := &meter{quit: make(chan struct{}), ended: make(chan struct{})}
 	go func() {
+		defer close(m.ended)
 		tick := time.NewTicker(time.Second)
 		defer tick.Stop()
 		for {
@@ -214,7 +214,7 @@ func newMeter(total int64, report func(string)) *meter {
 			case <-m.quit:
 				return
 			case <-tick.C:
-				report(fmt.Sprintf("%d of %d MiB", m.done.Load()>>20, m.total.Load()>>20))
+				report(fmt.Sprintf(format, m.done.Load()>>20, total>>20))
 			}
 		}
 	}()
@@ -223,9 +223,8 @@ func newMeter(total int64, report func(string)) *meter {
 
 func (m *meter) add(n int64) { m.done.Add(n) }
 
-func (m *meter) set(done, total int64) {
-	m.done.Store(done)
-	m.total.Store(total)
+// stop ends the meter: after it nothing is reported any more.
+func (m *meter) stop() {
+	close(m.quit)
+	<-m.ended
 }
-
-func (m *meter) stop() { close(m.quit) }
