@@ -161,12 +161,22 @@ func (r *repository) failed(op string, err error) error {
 	case answer != nil && answer.StatusCode == http.StatusNotFound:
 		return fault.New("bundle-missing", op, fmt.Errorf("there is none: %w", err),
 			"check the name and the tag, or put it there with `slipway images push`")
-	case errors.Is(err, errPlain), errors.Is(err, http.ErrSchemeMismatch):
-		return fault.New("registry-untrusted", op, err, "let it use TLS, or allow plain HTTP with --registry-plain-http")
 	case isCertificate(err):
 		return fault.New("registry-untrusted", op, err, "name the file of its authority with --registry-ca")
+	case isPlain(err):
+		return fault.New("registry-untrusted", op, err, "let it use TLS, or allow plain HTTP with --registry-plain-http")
 	}
 	return fault.New("registry-unreachable", op, err, "check the address, the network and the registry, then run the same command again")
+}
+
+// isPlain tells whether the registry does without TLS. To a private address the library would speak both ways and joins what
+// came of them: that one was not allowed says nothing where nobody was reached by the other.
+func isPlain(err error) bool {
+	var unreached *net.OpError
+	if errors.As(err, &unreached) && unreached.Op == "dial" {
+		return false
+	}
+	return errors.Is(err, errPlain) || errors.Is(err, http.ErrSchemeMismatch)
 }
 
 func isCertificate(err error) bool {
