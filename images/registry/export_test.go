@@ -8,6 +8,9 @@ import (
 	"slipway.dev/slipway/images"
 )
 
+// LockFile is what a pull leaves behind beside the bundle.
+const LockFile = lockFile
+
 // SetIdle makes a test of silent connections short.
 func (r *Remote) SetIdle(d time.Duration) { r.idle = d }
 

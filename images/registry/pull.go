@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -55,6 +56,9 @@ func has(dir string, d v1.Descriptor) bool {
 	return err == nil && info.Mode().IsRegular() && info.Size() == d.Size
 }
 
+// lockFile is in the directory of a bundle that was pulled, and stays there.
+const lockFile = ".pull.lock"
+
 // Pull makes dir the bundle, with what is wanted of it. Blobs that are there, or in a bundle beside it, are not fetched; an
 // interrupted pull goes on where it stopped, and a second one at the same time waits for the first. The directory becomes
 // a bundle at the end, with its index. The faults are those of Open, bundle-corrupt, and disk-full.
@@ -63,11 +67,11 @@ func (r *Remote) Pull(ctx context.Context, dir string, want Selection, report fu
 	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // a bundle has no secrets
 		return fmt.Errorf("%s: %w", op, err)
 	}
-	held, err := flock.Wait(ctx, dir+".lock", flock.Exclusive)
+	held, err := flock.Wait(ctx, filepath.Join(dir, lockFile), flock.Exclusive)
 	if err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
-	defer held.Remove()
+	defer held.Unlock()
 	if Here(dir, r.Digest(), want) {
 		return nil
 	}
@@ -81,6 +85,8 @@ func (r *Remote) Pull(ctx context.Context, dir string, want Selection, report fu
 func (r *Remote) diskOr(op string, err error) error {
 	var path *os.PathError
 	switch {
+	case len(fault.All(err)) > 0:
+		return err
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return fault.New("disk-full", op, err, "free some space and run the same command again: it goes on where it stopped")
 	case errors.As(err, &path):
@@ -121,14 +127,20 @@ func (r *Remote) pull(ctx context.Context, op, dir string, want Selection, repor
 	return writeLayout(dir, index)
 }
 
-// vacant refuses to mix two bundles in one directory.
-func vacant(dir, digest string) error {
-	b, err := images.Open(dir)
-	if err != nil || b.Digest() == digest {
-		return nil //nolint:nilerr // what cannot be opened is no bundle, or one that is to be made whole
+// vacant refuses a directory that is another bundle, or any other OCI image layout: its index would be lost.
+func vacant(dir, want string) error {
+	index, err := os.ReadFile(filepath.Join(dir, v1.ImageIndexFile))
+	if err == nil {
+		found := digest.FromBytes(index).String()
+		if found == want {
+			return nil
+		}
+		err = fmt.Errorf("there is another one in it, %s", found)
 	}
-	return fault.New("option-invalid", fmt.Sprintf("put bundle %s into %q", digest, dir),
-		fmt.Errorf("there is another one in it, %s", b.Digest()), "choose another directory, or remove that one")
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return fault.New("option-invalid", fmt.Sprintf("put bundle %s into %q", want, dir), err, "choose another directory, or remove that one")
 }
 
 // takeOver gets a blob from what is small and here already, or from a bundle beside dir: as a hard link, since nobody

@@ -371,7 +371,7 @@ func TestTogether(t *testing.T) {
 	}
 }
 
-// TestOccupied: a directory with another bundle is left alone.
+// TestOccupied: a directory with another bundle, or with other images, is left alone.
 func TestOccupied(t *testing.T) {
 	w := newWire(t, testregistry.Start(t, testregistry.Options{}))
 	b := makeBundle(t, t.TempDir(), layers{"image-a": mib})
@@ -386,4 +386,19 @@ func TestOccupied(t *testing.T) {
 	if err := other.Verify(t.Context()); err != nil {
 		t.Error(err)
 	}
+	foreign, text := t.TempDir(), []byte(`{"schemaVersion": 2, "manifests": []}`)
+	index := filepath.Join(foreign, v1.ImageIndexFile)
+	write(t, index, text)
+	wantFault(t, r.Pull(t.Context(), foreign, registry.Whole, quiet), "option-invalid", foreign)
+	if got, err := os.ReadFile(index); err != nil || !bytes.Equal(got, text) {
+		t.Errorf("%s became %q, %v", index, got, err)
+	}
+	if beside, _ := filepath.Glob(foreign + "?*"); len(beside) > 0 {
+		t.Errorf("%v is beside it", beside)
+	}
+	if err := os.RemoveAll(index); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(index, "file"), nil) // something else, that cannot be read
+	wantFault(t, r.Pull(t.Context(), foreign, registry.Whole, quiet), "option-invalid", "is a directory")
 }
