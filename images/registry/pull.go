@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -102,6 +101,9 @@ func (r *Remote) pull(ctx context.Context, op, dir string, want Selection, repor
 	var todo []v1.Descriptor
 	var missing int64
 	for _, d := range r.Blobs(want) {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if !has(dir, d) && r.takeOver(dir, d) != nil {
 			todo = append(todo, d)
 			missing += d.Size
@@ -143,8 +145,7 @@ func vacant(dir, want string) error {
 	return fault.New("option-invalid", fmt.Sprintf("put bundle %s into %q", want, dir), err, "choose another directory, or remove that one")
 }
 
-// takeOver gets a blob from what is small and here already, or from a bundle beside dir: as a hard link, since nobody
-// writes to a blob, or else as a copy. It is checked on the way.
+// takeOver gets a blob from what is small and here already, or from a bundle beside dir.
 func (r *Remote) takeOver(dir string, d v1.Descriptor) error {
 	beside, err := filepath.Glob(filepath.Join(filepath.Dir(dir), "*", v1.ImageBlobsDir, "sha256", d.Digest.Encoded()))
 	if err != nil {
@@ -157,32 +158,6 @@ func (r *Remote) takeOver(dir string, d v1.Descriptor) error {
 		}
 	}
 	return err
-}
-
-func linkBlob(from, to string, d v1.Descriptor) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	verifier := d.Digest.Verifier()
-	if n, err := io.Copy(verifier, in); err != nil || n != d.Size || !verifier.Verified() {
-		return errors.Join(errDigest, err)
-	}
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return err
-	}
-	if err := os.Remove(to); err != nil && !errors.Is(err, os.ErrNotExist) { // of another size: see has
-		return err
-	}
-	if os.Link(from, to) == nil {
-		return nil
-	}
-	data, err := os.ReadFile(from)
-	if err != nil {
-		return err
-	}
-	return writeFile(to, data)
 }
 
 // reserve is left free on the disk.
