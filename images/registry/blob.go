@@ -13,6 +13,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// has tells by its size whether a blob is there.
+func has(dir string, d v1.Descriptor) bool {
+	info, err := os.Stat(blobPath(dir, d))
+	return err == nil && info.Mode().IsRegular() && info.Size() == d.Size
+}
+
+// intact tells by its content.
+func intact(dir string, d v1.Descriptor) bool {
+	f, _, err := openFile(blobPath(dir, d))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return check(f, d) == nil
+}
+
 // check reads a blob to its end.
 func check(blob io.Reader, d v1.Descriptor) error {
 	verifier := d.Digest.Verifier()
@@ -56,7 +72,7 @@ func linkBlob(from, to string, d v1.Descriptor) error {
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil { //nolint:gosec // a bundle has no secrets
 		return err
 	}
-	if err := os.Remove(to); err != nil && !errors.Is(err, os.ErrNotExist) { // of another size: see has
+	if err := os.Remove(to); err != nil && !errors.Is(err, os.ErrNotExist) { // which is damaged
 		return err
 	}
 	// The file that was read, whatever its name means by now.

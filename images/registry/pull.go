@@ -50,11 +50,6 @@ func Here(dir, digest string, want Selection) bool {
 	return true
 }
 
-func has(dir string, d v1.Descriptor) bool {
-	info, err := os.Stat(blobPath(dir, d))
-	return err == nil && info.Mode().IsRegular() && info.Size() == d.Size
-}
-
 // lockFile is in the directory of a bundle that was pulled, and stays there.
 const lockFile = ".pull.lock"
 
@@ -62,6 +57,24 @@ const lockFile = ".pull.lock"
 // interrupted pull goes on where it stopped, and a second one at the same time waits for the first. The directory becomes
 // a bundle at the end, with its index. The faults are those of Open, bundle-corrupt, and disk-full.
 func (r *Remote) Pull(ctx context.Context, dir string, want Selection, report func(string)) error {
+	return r.locked(ctx, dir, func(op string) error {
+		if Here(dir, r.Digest(), want) {
+			return nil
+		}
+		return r.pull(ctx, op, dir, want, has, report)
+	})
+}
+
+// Repair is Pull that reads what is there, and fetches again what of it is damaged.
+func (r *Remote) Repair(ctx context.Context, dir string, want Selection, report func(string)) error {
+	return r.locked(ctx, dir, func(op string) error {
+		report("check what is here")
+		return r.pull(ctx, op, dir, want, intact, report)
+	})
+}
+
+// locked does something to dir that only one may do at a time.
+func (r *Remote) locked(ctx context.Context, dir string, do func(op string) error) error {
 	op := fmt.Sprintf("pull bundle %q to %q", r.Ref(), dir)
 	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // a bundle has no secrets
 		return fmt.Errorf("%s: %w", op, err)
@@ -71,10 +84,7 @@ func (r *Remote) Pull(ctx context.Context, dir string, want Selection, report fu
 		return fmt.Errorf("%s: %w", op, err)
 	}
 	defer held.Unlock()
-	if Here(dir, r.Digest(), want) {
-		return nil
-	}
-	if err := r.pull(ctx, op, dir, want, report); err != nil {
+	if err := do(op); err != nil {
 		return r.diskOr(op, err)
 	}
 	return nil
@@ -94,7 +104,10 @@ func (r *Remote) diskOr(op string, err error) error {
 	return r.repo.failed(op, err)
 }
 
-func (r *Remote) pull(ctx context.Context, op, dir string, want Selection, report func(string)) error {
+// pull gets the blobs that are not there already, which here tells.
+func (r *Remote) pull(
+	ctx context.Context, op, dir string, want Selection, here func(string, v1.Descriptor) bool, report func(string),
+) error {
 	if err := vacant(dir, r.Digest()); err != nil {
 		return err
 	}
@@ -104,7 +117,7 @@ func (r *Remote) pull(ctx context.Context, op, dir string, want Selection, repor
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if !has(dir, d) && r.takeOver(dir, d) != nil {
+		if !here(dir, d) && r.takeOver(dir, d) != nil {
 			todo = append(todo, d)
 			missing += d.Size
 		}

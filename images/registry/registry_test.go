@@ -370,35 +370,3 @@ func TestTogether(t *testing.T) {
 		t.Errorf("%d bytes were fetched", n)
 	}
 }
-
-// TestOccupied: a directory with another bundle, or with other images, is left alone.
-func TestOccupied(t *testing.T) {
-	w := newWire(t, testregistry.Start(t, testregistry.Options{}))
-	b := makeBundle(t, t.TempDir(), layers{"image-a": mib})
-	push(t, b, w.ref(t, ":v1"))
-	r, err := registry.Open(t.Context(), w.ref(t, ":v1"), registry.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	other := makeBundle(t, t.TempDir(), layers{"files-b": mib})
-	wantFault(t, r.Pull(t.Context(), other.Dir(), registry.Whole, quiet), "option-invalid", other.Digest())
-	if err := other.Verify(t.Context()); err != nil {
-		t.Error(err)
-	}
-	foreign, text := t.TempDir(), []byte(`{"schemaVersion": 2, "manifests": []}`)
-	index := filepath.Join(foreign, v1.ImageIndexFile)
-	write(t, index, text)
-	wantFault(t, r.Pull(t.Context(), foreign, registry.Whole, quiet), "option-invalid", foreign)
-	if got, err := os.ReadFile(index); err != nil || !bytes.Equal(got, text) {
-		t.Errorf("%s became %q, %v", index, got, err)
-	}
-	if beside, _ := filepath.Glob(foreign + "?*"); len(beside) > 0 {
-		t.Errorf("%v is beside it", beside)
-	}
-	if err := os.RemoveAll(index); err != nil {
-		t.Fatal(err)
-	}
-	write(t, filepath.Join(index, "file"), nil) // something else, that cannot be read
-	wantFault(t, r.Pull(t.Context(), foreign, registry.Whole, quiet), "option-invalid", "is a directory")
-}
