@@ -92,7 +92,7 @@ func (f *bundleFlags) fetched(ctx context.Context, o *options) (*images.Bundle, 
 	}
 	if registry.IsRef(dir) {
 		show, finish := showEvents(o, "text")
-		dir, err = localcluster.Pull(ctx, o.dirs(), dir, f.registry, show)
+		dir, err = localcluster.Pull(ctx, o.dirs(), dir, f.registry, false, show)
 		finish()
 		if err != nil {
 			return nil, err

@@ -54,8 +54,13 @@ func TestImages(t *testing.T) {
 // runImages gives what the command printed.
 func runImages(t *testing.T, args string) (string, error) {
 	t.Helper()
+	return runImagesIn(t, t.TempDir(), args)
+}
+
+func runImagesIn(t *testing.T, cache, args string) (string, error) {
+	t.Helper()
 	var out bytes.Buffer
-	o := &options{Stdout: &out, Stderr: &out, CacheDir: t.TempDir()}
+	o := &options{Stdout: &out, Stderr: &out, CacheDir: cache}
 	root := newRoot(o)
 	root.SetOut(&out)
 	root.SetErr(&out)
@@ -130,7 +135,7 @@ func TestShowBuild(t *testing.T) {
 
 // TestImagesInRegistry: a bundle goes through a registry and comes back the same.
 func TestImagesInRegistry(t *testing.T) {
-	dir, _ := smallBundle(t)
+	dir, layer := smallBundle(t)
 	reg := testregistry.Start(t, testregistry.Options{TLS: true})
 	ref, trust := "oci://"+reg.Addr+"/slipway/bundle:v1", " --registry-ca "+reg.CA
 	out, err := runImages(t, "push --bundle "+dir+" "+ref+trust)
@@ -162,6 +167,27 @@ func TestImagesInRegistry(t *testing.T) {
 		}
 		if !strings.Contains(out, c.out) {
 			t.Errorf("%s: %q does not have %q", c.args, out, c.out)
+		}
+	}
+	// What is damaged here is found and pulled again, in the cache as elsewhere.
+	cache := t.TempDir()
+	for _, output := range []string{"", " --output " + copied} {
+		pull := "pull " + byDigest + trust + output
+		out, err := runImagesIn(t, cache, pull)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSpace(out), "\n")
+		pulled := lines[len(lines)-1]
+		write(t, filepath.Join(pulled, "blobs", "sha256", filepath.Base(layer)), []byte("LAYER"))
+		if _, err := runImages(t, "verify --bundle "+pulled); err == nil {
+			t.Errorf("%s is whole", pulled)
+		}
+		if _, err := runImagesIn(t, cache, pull); err != nil {
+			t.Error(err)
+		}
+		if _, err := runImages(t, "verify --bundle "+pulled); err != nil {
+			t.Error(err)
 		}
 	}
 }

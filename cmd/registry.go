@@ -50,13 +50,14 @@ func newImagesPull(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use: "pull REF", Short: "Get a bundle from a registry", Args: cobra.ExactArgs(1),
 		Long: "Get all of a bundle from an OCI registry, each byte checked against its digest before it counts, and print its directory.\n" +
-			"An interrupted pull goes on where it stopped, and what another pulled bundle has is not fetched again.",
+			"An interrupted pull goes on where it stopped, and what another pulled bundle has is not fetched again.\n" +
+			"What is in the directory already is read, and what of it is damaged is fetched again.",
 		Example: "  slipway images pull oci://registry.example:5000/slipway/bundle:v1.37.1\n" +
 			"  slipway images pull oci://registry.example/slipway/bundle@sha256:DIGEST --output /media/stick/bundle",
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			if output == "" {
 				show, finish := showEvents(o, "text")
-				output, err = localcluster.Pull(c.Context(), o.dirs(), args[0], trust, show)
+				output, err = localcluster.Pull(c.Context(), o.dirs(), args[0], trust, true, show)
 				finish()
 			} else {
 				output = absolute(output)
@@ -85,7 +86,7 @@ func pullTo(ctx context.Context, o *options, text, dir string, trust registry.Op
 			return err
 		}
 		defer r.Close()
-		return r.Pull(ctx, dir, registry.Whole, progress)
+		return r.Repair(ctx, dir, registry.Whole, progress)
 	})
 }
 

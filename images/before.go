@@ -10,6 +10,7 @@ import (
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 )
 
 // keptLease holds on to what others had in a containerd under the names of the bundle's images.
@@ -32,6 +33,7 @@ func (b *Bundle) Alias(component, name, ref string) (*Bundle, error) {
 type Before struct {
 	Name  string           `json:"name"`
 	Image *ctrimages.Image `json:"image,omitempty"` // nil: for nothing
+	Ours  digest.Digest    `json:"ours"`            // what Import makes it stand for
 }
 
 // Keep notes what the names that Import will write stand for in the containerd behind socket, which may be somebody
@@ -58,6 +60,7 @@ func (b *Bundle) Keep(ctx context.Context, socket string, names []string) ([]Bef
 			if err != nil {
 				return nil, unreachable(socket, fmt.Errorf("keep image %q: %w", name, err))
 			}
+			was.Ours = p.descriptor.Digest
 			out = append(out, was)
 		}
 	}
@@ -76,7 +79,8 @@ func keep(ctx context.Context, c *client.Client, lease leases.Lease, name string
 		c.LeasesService().AddResource(ctx, lease, leases.Resource{ID: i.Target.Digest.String(), Type: "content"})
 }
 
-// PutBack makes the names stand for what they did before: images that were not there go, with their content.
+// PutBack makes the names stand for what they did before: images that were not there go, with their content. A name that somebody
+// has given to something else since, or taken away, is left alone.
 func PutBack(ctx context.Context, socket string, before []Before) error {
 	c, err := connect(socket)
 	if err != nil {
@@ -85,12 +89,7 @@ func PutBack(ctx context.Context, socket string, before []Before) error {
 	defer c.Close()
 	ctx = namespaces.WithNamespace(ctx, namespace)
 	for _, was := range before {
-		if was.Image != nil {
-			err = putImage(ctx, c.ImageService(), *was.Image)
-		} else if err = c.ImageService().Delete(ctx, was.Name); errdefs.IsNotFound(err) {
-			err = nil
-		}
-		if err != nil {
+		if err := putBack(ctx, c.ImageService(), was); err != nil {
 			return unreachable(socket, fmt.Errorf("put image %q back: %w", was.Name, err))
 		}
 	}
@@ -98,6 +97,22 @@ func PutBack(ctx context.Context, socket string, before []Before) error {
 	err = c.LeasesService().Delete(ctx, leases.Lease{ID: keptLease}, leases.SynchronousDelete)
 	if err != nil && !errdefs.IsNotFound(err) {
 		return unreachable(socket, err)
+	}
+	return nil
+}
+
+func putBack(ctx context.Context, store ctrimages.Store, was Before) error {
+	now, err := store.Get(ctx, was.Name)
+	switch {
+	case errdefs.IsNotFound(err), err == nil && now.Target.Digest != was.Ours:
+		return nil
+	case err != nil:
+		return err
+	case was.Image != nil:
+		return putImage(ctx, store, *was.Image)
+	}
+	if err := store.Delete(ctx, was.Name, ctrimages.DeleteTarget(&now.Target)); !errdefs.IsNotFound(err) {
+		return err
 	}
 	return nil
 }

@@ -127,6 +127,23 @@ func TestPutBack(t *testing.T) {
 	if err := json.Unmarshal(text, &read); err != nil {
 		t.Fatal(err)
 	}
+	// What somebody has given a name since stays.
+	ctx := namespaces.WithNamespace(t.Context(), "k8s.io")
+	theirs, err := c.ImageService().Get(ctx, "registry.test/admins/pause:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs.Labels = map[string]string{"io.cri-containerd.image": "managed"} // or the CRI plugin writes names of its own
+	for _, was := range kept {
+		if was.Name == coredns.Ref {
+			theirs.Target = was.Image.Target
+		}
+	}
+	if _, err := c.ImageService().Update(ctx, theirs, "target", "labels"); err != nil {
+		t.Fatal(err)
+	}
+	before = append(before, fmt.Sprint("image ", theirs.Name, theirs.Target.Digest, theirs.Labels))
+	slices.Sort(before)
 	for range 2 { // the second time everything is as it was
 		if err := images.PutBack(t.Context(), socket, read); err != nil {
 			t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -46,7 +47,7 @@ func Open(dir string) (*Bundle, error) {
 		return nil, fault.New("bundle-missing", fmt.Sprintf("open bundle %q", dir), errors.New("there is none"),
 			"build one with `slipway images build`; one in a registry is written oci://HOST/NAME:TAG")
 	case err != nil:
-		return nil, corrupt(fmt.Sprintf("open bundle %q", dir), err)
+		return nil, corrupt(dir, fmt.Sprintf("open bundle %q", dir), err)
 	}
 	if err := checkPlatform(dir, index.Annotations[AnnotationPlatform]); err != nil {
 		return nil, err
@@ -79,7 +80,7 @@ func checkPlatform(dir, platform string) error {
 func (b *Bundle) checkNames() error {
 	for i := 1; i < len(b.parts); i++ {
 		if b.parts[i].Name == b.parts[i-1].Name {
-			return corrupt(fmt.Sprintf("open bundle %q", b.dir), fmt.Errorf("component %q is in it twice", b.parts[i].Name))
+			return corrupt(b.dir, fmt.Sprintf("open bundle %q", b.dir), fmt.Errorf("component %q is in it twice", b.parts[i].Name))
 		}
 	}
 	return nil
@@ -178,6 +179,11 @@ func (b *Bundle) blob(d v1.Descriptor) string {
 	return filepath.Join(b.dir, v1.ImageBlobsDir, d.Digest.Algorithm().String(), d.Digest.Encoded())
 }
 
-func corrupt(op string, err error) error {
-	return fault.New("bundle-corrupt", op, err, "build the bundle again with `slipway images build`, or copy it again")
+// corrupt has other advice for what the package registry has pulled, which it names by its digest.
+func corrupt(dir, op string, err error) error {
+	next := "build the bundle again with `slipway images build`, or copy it again"
+	if strings.HasPrefix(filepath.Base(dir), "sha256-") {
+		next = fmt.Sprintf("pull the bundle again with `slipway images pull REF --output %s`, or remove that directory", dir)
+	}
+	return fault.New("bundle-corrupt", op, err, next)
 }

@@ -68,7 +68,7 @@ func (b *Bundle) damaged(p part, d v1.Descriptor, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		err = errors.New("it is missing")
 	}
-	return corrupt(fmt.Sprintf("read blob %s of component %q in bundle %q", d.Digest, p.Name, b.dir), err)
+	return corrupt(b.dir, fmt.Sprintf("read blob %s of component %q in bundle %q", d.Digest, p.Name, b.dir), err)
 }
 
 func (b *Bundle) readBlob(d v1.Descriptor) ([]byte, error) {

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -103,6 +104,33 @@ func loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
+// counter tells of the bytes that requests carry. The library's own progress does not survive a request that is still sent
+// when it returns.
+type counter struct {
+	http.RoundTripper
+	sent func(int64)
+}
+
+func (c *counter) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body != nil && r.Body != http.NoBody {
+		counted := *r // whose request it is may not see it changed
+		counted.Body = &countedBody{r.Body, c.sent}
+		r = &counted
+	}
+	return c.RoundTripper.RoundTrip(r)
+}
+
+type countedBody struct {
+	io.ReadCloser
+	sent func(int64)
+}
+
+func (b *countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.sent(int64(n))
+	return n, err
+}
+
 // client proves who the user is, and sends what fails for a moment again.
 func (r *repository) client(ctx context.Context) (*http.Client, error) {
 	auth, err := authn.Resolve(ctx, authn.DefaultKeychain, r.name)
@@ -133,12 +161,22 @@ func (r *repository) failed(op string, err error) error {
 	case answer != nil && answer.StatusCode == http.StatusNotFound:
 		return fault.New("bundle-missing", op, fmt.Errorf("there is none: %w", err),
 			"check the name and the tag, or put it there with `slipway images push`")
-	case errors.Is(err, errPlain), errors.Is(err, http.ErrSchemeMismatch):
-		return fault.New("registry-untrusted", op, err, "let it use TLS, or allow plain HTTP with --registry-plain-http")
 	case isCertificate(err):
 		return fault.New("registry-untrusted", op, err, "name the file of its authority with --registry-ca")
+	case isPlain(err):
+		return fault.New("registry-untrusted", op, err, "let it use TLS, or allow plain HTTP with --registry-plain-http")
 	}
 	return fault.New("registry-unreachable", op, err, "check the address, the network and the registry, then run the same command again")
+}
+
+// isPlain tells whether the registry does without TLS. To a private address the library would speak both ways and joins what
+// came of them: that one was not allowed says nothing where nobody was reached by the other.
+func isPlain(err error) bool {
+	var unreached *net.OpError
+	if errors.As(err, &unreached) && unreached.Op == "dial" {
+		return false
+	}
+	return errors.Is(err, errPlain) || errors.Is(err, http.ErrSchemeMismatch)
 }
 
 func isCertificate(err error) bool {

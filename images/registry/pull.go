@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -50,28 +50,41 @@ func Here(dir, digest string, want Selection) bool {
 	return true
 }
 
-func has(dir string, d v1.Descriptor) bool {
-	info, err := os.Stat(blobPath(dir, d))
-	return err == nil && info.Mode().IsRegular() && info.Size() == d.Size
-}
+// lockFile is in the directory of a bundle that was pulled, and stays there.
+const lockFile = ".pull.lock"
 
 // Pull makes dir the bundle, with what is wanted of it. Blobs that are there, or in a bundle beside it, are not fetched; an
 // interrupted pull goes on where it stopped, and a second one at the same time waits for the first. The directory becomes
 // a bundle at the end, with its index. The faults are those of Open, bundle-corrupt, and disk-full.
 func (r *Remote) Pull(ctx context.Context, dir string, want Selection, report func(string)) error {
+	return r.locked(ctx, dir, func(op string) error {
+		if Here(dir, r.Digest(), want) {
+			return nil
+		}
+		return r.pull(ctx, op, dir, want, has, report)
+	})
+}
+
+// Repair is Pull that reads what is there, and fetches again what of it is damaged.
+func (r *Remote) Repair(ctx context.Context, dir string, want Selection, report func(string)) error {
+	return r.locked(ctx, dir, func(op string) error {
+		report("check what is here")
+		return r.pull(ctx, op, dir, want, intact, report)
+	})
+}
+
+// locked does something to dir that only one may do at a time.
+func (r *Remote) locked(ctx context.Context, dir string, do func(op string) error) error {
 	op := fmt.Sprintf("pull bundle %q to %q", r.Ref(), dir)
 	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // a bundle has no secrets
 		return fmt.Errorf("%s: %w", op, err)
 	}
-	held, err := flock.Wait(ctx, dir+".lock", flock.Exclusive)
+	held, err := flock.Wait(ctx, filepath.Join(dir, lockFile), flock.Exclusive)
 	if err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
-	defer held.Remove()
-	if Here(dir, r.Digest(), want) {
-		return nil
-	}
-	if err := r.pull(ctx, op, dir, want, report); err != nil {
+	defer held.Unlock()
+	if err := do(op); err != nil {
 		return r.diskOr(op, err)
 	}
 	return nil
@@ -81,6 +94,8 @@ func (r *Remote) Pull(ctx context.Context, dir string, want Selection, report fu
 func (r *Remote) diskOr(op string, err error) error {
 	var path *os.PathError
 	switch {
+	case len(fault.All(err)) > 0:
+		return err
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return fault.New("disk-full", op, err, "free some space and run the same command again: it goes on where it stopped")
 	case errors.As(err, &path):
@@ -89,14 +104,20 @@ func (r *Remote) diskOr(op string, err error) error {
 	return r.repo.failed(op, err)
 }
 
-func (r *Remote) pull(ctx context.Context, op, dir string, want Selection, report func(string)) error {
+// pull gets the blobs that are not there already, which here tells.
+func (r *Remote) pull(
+	ctx context.Context, op, dir string, want Selection, here func(string, v1.Descriptor) bool, report func(string),
+) error {
 	if err := vacant(dir, r.Digest()); err != nil {
 		return err
 	}
 	var todo []v1.Descriptor
 	var missing int64
 	for _, d := range r.Blobs(want) {
-		if !has(dir, d) && r.takeOver(dir, d) != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if !here(dir, d) && r.takeOver(dir, d) != nil {
 			todo = append(todo, d)
 			missing += d.Size
 		}
@@ -104,7 +125,7 @@ func (r *Remote) pull(ctx context.Context, op, dir string, want Selection, repor
 	if err := checkSpace(op, dir, missing); err != nil {
 		return err
 	}
-	m := newMeter(missing, report)
+	m := newMeter("%d of %d MiB", missing, report)
 	defer m.stop()
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
@@ -121,18 +142,23 @@ func (r *Remote) pull(ctx context.Context, op, dir string, want Selection, repor
 	return writeLayout(dir, index)
 }
 
-// vacant refuses to mix two bundles in one directory.
-func vacant(dir, digest string) error {
-	b, err := images.Open(dir)
-	if err != nil || b.Digest() == digest {
-		return nil //nolint:nilerr // what cannot be opened is no bundle, or one that is to be made whole
+// vacant refuses a directory that is another bundle, or any other OCI image layout: its index would be lost.
+func vacant(dir, want string) error {
+	index, err := os.ReadFile(filepath.Join(dir, v1.ImageIndexFile))
+	if err == nil {
+		found := digest.FromBytes(index).String()
+		if found == want {
+			return nil
+		}
+		err = fmt.Errorf("there is another one in it, %s", found)
 	}
-	return fault.New("option-invalid", fmt.Sprintf("put bundle %s into %q", digest, dir),
-		fmt.Errorf("there is another one in it, %s", b.Digest()), "choose another directory, or remove that one")
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return fault.New("option-invalid", fmt.Sprintf("put bundle %s into %q", want, dir), err, "choose another directory, or remove that one")
 }
 
-// takeOver gets a blob from what is small and here already, or from a bundle beside dir: as a hard link, since nobody
-// writes to a blob, or else as a copy. It is checked on the way.
+// takeOver gets a blob from what is small and here already, or from a bundle beside dir.
 func (r *Remote) takeOver(dir string, d v1.Descriptor) error {
 	beside, err := filepath.Glob(filepath.Join(filepath.Dir(dir), "*", v1.ImageBlobsDir, "sha256", d.Digest.Encoded()))
 	if err != nil {
@@ -145,32 +171,6 @@ func (r *Remote) takeOver(dir string, d v1.Descriptor) error {
 		}
 	}
 	return err
-}
-
-func linkBlob(from, to string, d v1.Descriptor) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	verifier := d.Digest.Verifier()
-	if n, err := io.Copy(verifier, in); err != nil || n != d.Size || !verifier.Verified() {
-		return errors.Join(errDigest, err)
-	}
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return err
-	}
-	if err := os.Remove(to); err != nil && !errors.Is(err, os.ErrNotExist) { // of another size: see has
-		return err
-	}
-	if os.Link(from, to) == nil {
-		return nil
-	}
-	data, err := os.ReadFile(from)
-	if err != nil {
-		return err
-	}
-	return writeFile(to, data)
 }
 
 // reserve is left free on the disk.
@@ -199,14 +199,14 @@ func writeFile(path string, data []byte) error {
 
 // meter says each second how much of a transfer is done.
 type meter struct {
-	done, total atomic.Int64
-	quit        chan struct{}
+	done        atomic.Int64
+	quit, ended chan struct{}
 }
 
-func newMeter(total int64, report func(string)) *meter {
-	m := &meter{quit: make(chan struct{})}
-	m.total.Store(total)
+func newMeter(format string, total int64, report func(string)) *meter {
+	m := &meter{quit: make(chan struct{}), ended: make(chan struct{})}
 	go func() {
+		defer close(m.ended)
 		tick := time.NewTicker(time.Second)
 		defer tick.Stop()
 		for {
@@ -214,7 +214,7 @@ func newMeter(total int64, report func(string)) *meter {
 			case <-m.quit:
 				return
 			case <-tick.C:
-				report(fmt.Sprintf("%d of %d MiB", m.done.Load()>>20, m.total.Load()>>20))
+				report(fmt.Sprintf(format, m.done.Load()>>20, total>>20))
 			}
 		}
 	}()
@@ -223,9 +223,8 @@ func newMeter(total int64, report func(string)) *meter {
 
 func (m *meter) add(n int64) { m.done.Add(n) }
 
-func (m *meter) set(done, total int64) {
-	m.done.Store(done)
-	m.total.Store(total)
+// stop ends the meter: after it nothing is reported any more.
+func (m *meter) stop() {
+	close(m.quit)
+	<-m.ended
 }
-
-func (m *meter) stop() { close(m.quit) }

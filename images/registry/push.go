@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/google/go-containerregistry/pkg/authn"
-	ggcr "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/opencontainers/go-digest"
@@ -41,18 +40,12 @@ func (r *repository) push(ctx context.Context, b *images.Bundle, report func(str
 	if err != nil {
 		return err
 	}
-	updates := make(chan ggcr.Update)
-	shown := make(chan struct{})
-	go func() {
-		defer close(shown)
-		m := newMeter(0, report)
-		defer m.stop()
-		for u := range updates {
-			m.set(u.Complete, u.Total)
-		}
-	}()
-	err = remote.WriteIndex(r.name.Tag(r.ref.tag), index, remote.WithContext(ctx), remote.WithTransport(r.base),
-		remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithJobs(parallel), remote.WithProgress(updates))
-	<-shown
-	return err
+	var total int64
+	for _, d := range b.Blobs(Whole) {
+		total += d.Size
+	}
+	m := newMeter("sent %d of up to %d MiB", total, report)
+	defer m.stop()
+	return remote.WriteIndex(r.name.Tag(r.ref.tag), index, remote.WithContext(ctx), remote.WithTransport(&counter{r.base, m.add}),
+		remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithJobs(parallel))
 }

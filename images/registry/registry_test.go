@@ -370,20 +370,3 @@ func TestTogether(t *testing.T) {
 		t.Errorf("%d bytes were fetched", n)
 	}
 }
-
-// TestOccupied: a directory with another bundle is left alone.
-func TestOccupied(t *testing.T) {
-	w := newWire(t, testregistry.Start(t, testregistry.Options{}))
-	b := makeBundle(t, t.TempDir(), layers{"image-a": mib})
-	push(t, b, w.ref(t, ":v1"))
-	r, err := registry.Open(t.Context(), w.ref(t, ":v1"), registry.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	other := makeBundle(t, t.TempDir(), layers{"files-b": mib})
-	wantFault(t, r.Pull(t.Context(), other.Dir(), registry.Whole, quiet), "option-invalid", other.Digest())
-	if err := other.Verify(t.Context()); err != nil {
-		t.Error(err)
-	}
-}

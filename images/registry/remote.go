@@ -37,7 +37,7 @@ const metadataLimit = 16 << 20
 
 // Open asks the registry what ref means and fetches index, manifests and upstream's YAML, less than a MiB, into a
 // directory that Close removes. The faults are registry-unreachable, registry-denied, registry-untrusted, bundle-missing,
-// and those of images.Open.
+// disk-full, and those of images.Open.
 func Open(ctx context.Context, ref Ref, o Options) (*Remote, error) {
 	repo, err := newRepository(ref, o, answerTime)
 	if err != nil {
@@ -51,10 +51,10 @@ func Open(ctx context.Context, ref Ref, o Options) (*Remote, error) {
 	r := &Remote{repo: repo, client: client, idle: idleTime}
 	dir, err := os.MkdirTemp("", "slipway-bundle-")
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", op, err)
+		return nil, r.diskOr(op, err)
 	}
 	if r.Bundle, err = r.glance(ctx, dir); err != nil {
-		return nil, errors.Join(repo.failed(op, err), os.RemoveAll(dir))
+		return nil, errors.Join(r.diskOr(op, err), os.RemoveAll(dir))
 	}
 	return r, nil
 }
