@@ -6,10 +6,12 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 const definitionKind = "CustomResourceDefinition"
@@ -21,15 +23,33 @@ func definitions() schema.GroupVersionResource {
 func isDefinition(u *unstructured.Unstructured) bool { return u.GetKind() == definitionKind }
 
 // established says whether the API server serves what a definition defines.
-func established(u *unstructured.Unstructured) bool {
+func established(u *unstructured.Unstructured) bool { return isTrue(u, "Established") }
+
+func isTrue(u *unstructured.Unstructured, condition string) bool {
 	conditions, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
 	for _, c := range conditions {
 		c, ok := c.(map[string]any)
-		if ok && c["type"] == "Established" && c["status"] == "True" {
+		if ok && c["type"] == condition && c["status"] == "True" {
 			return true
 		}
 	}
 	return false
+}
+
+// nudgeAfter is how long a definition may take to be established once its names are accepted. Usually it is a moment.
+const nudgeAfter = 2 * time.Second
+
+// nudge changes a definition and takes the change back. The API server establishes a definition when it sees it change after
+// its names were accepted; one that died between the two does not do it when it starts again, as then it sees no change.
+func (a *applier) nudge(ctx context.Context, name string) error {
+	for _, value := range []string{`"1"`, "null"} {
+		patch := []byte(`{"metadata": {"annotations": {"slipway.dev/nudge": ` + value + `}}}`)
+		_, err := a.client.dynamic.Resource(definitions()).Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
+		if err != nil {
+			return fmt.Errorf("%s/%s: %w", definitionKind, name, err)
+		}
+	}
+	return nil
 }
 
 // settle watches until every definition that was applied is established.
@@ -43,10 +63,18 @@ func (a *applier) settle(ctx context.Context) error {
 	defer m.wait()
 	defer stop()
 	store := m.follow(watching, a.client.dynamic.Resource(definitions()), metav1.ListOptions{})
+	tick := time.NewTicker(nudgeAfter)
+	defer tick.Stop()
 	for {
+		var stuck []string
 		for _, obj := range store.List() {
-			if u, ok := obj.(*unstructured.Unstructured); ok && established(u) {
+			u, ok := obj.(*unstructured.Unstructured)
+			switch {
+			case !ok:
+			case established(u):
 				delete(a.unsettled, u.GetName())
+			case a.unsettled[u.GetName()] && isTrue(u, "NamesAccepted"):
+				stuck = append(stuck, u.GetName())
 			}
 		}
 		if len(a.unsettled) == 0 {
@@ -54,6 +82,12 @@ func (a *applier) settle(ctx context.Context) error {
 		}
 		select {
 		case <-m.changed:
+		case <-tick.C:
+			for _, name := range stuck {
+				if err := persist(ctx, func(ctx context.Context) error { return a.nudge(ctx, name) }); err != nil {
+					return err
+				}
+			}
 		case <-ctx.Done():
 			names := slices.Sorted(maps.Keys(a.unsettled))
 			return fmt.Errorf("%s/%s: not established: %w", definitionKind, strings.Join(names, ","), ctx.Err())
