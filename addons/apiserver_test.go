@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,19 +36,33 @@ func startAPIServer(t *testing.T) *rest.Config {
 func launchAPIServer(t *testing.T) (*rest.Config, string) {
 	t.Helper()
 	programs := programsOf(t, "etcd", "kube-apiserver")
+	cfg, log, _ := launchOn(t, programs, launchEtcd(t, programs))
+	return cfg, log
+}
+
+// launchEtcd gives the URL of an etcd.
+func launchEtcd(t *testing.T, programs string) (endpoint string) {
+	t.Helper()
 	dir := t.TempDir()
-	client, peer, secure := freePort(t), freePort(t), freePort(t)
-	endpoint := fmt.Sprintf("http://127.0.0.1:%d", client)
+	client, peer := freePort(t), freePort(t)
+	endpoint = fmt.Sprintf("http://127.0.0.1:%d", client)
 	start(t, filepath.Join(dir, "etcd.log"), filepath.Join(programs, "etcd"),
 		"--data-dir="+filepath.Join(dir, "etcd"), "--unsafe-no-fsync",
 		"--listen-client-urls="+endpoint, "--advertise-client-urls="+endpoint,
 		fmt.Sprintf("--listen-peer-urls=http://127.0.0.1:%d", peer))
+	return endpoint
+}
 
+// launchOn gives an API server with its objects in that etcd, its log, and what ends it hard.
+func launchOn(t *testing.T, programs, endpoint string) (cfg *rest.Config, log string, kill func()) {
+	t.Helper()
+	dir := t.TempDir()
+	secure := freePort(t)
 	certs := filepath.Join(dir, "certs")
 	write(t, filepath.Join(certs, "sa.key"), newKey(t))
 	write(t, filepath.Join(certs, "tokens.csv"), []byte("test-token,tester,1,system:masters\n"))
-	log := filepath.Join(dir, "apiserver.log")
-	start(t, log, filepath.Join(programs, "kube-apiserver"),
+	log = filepath.Join(dir, "apiserver.log")
+	kill = start(t, log, filepath.Join(programs, "kube-apiserver"),
 		"--etcd-servers="+endpoint, "--cert-dir="+certs,
 		"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none",
 		fmt.Sprintf("--secure-port=%d", secure), "--service-cluster-ip-range=10.96.0.0/16",
@@ -59,7 +74,7 @@ func launchAPIServer(t *testing.T) (*rest.Config, string) {
 		Host:            fmt.Sprintf("https://127.0.0.1:%d", secure),
 		BearerToken:     "test-token",
 		TLSClientConfig: rest.TLSClientConfig{Insecure: true}, // it signs its own certificate on start
-	}, log
+	}, log, kill
 }
 
 // programsOf unpacks images and gives the directory that their programs lie in.
@@ -75,7 +90,8 @@ func programsOf(t *testing.T, components ...string) string {
 	return filepath.Join(dir, "usr/local/bin")
 }
 
-func start(t *testing.T, log, program string, args ...string) {
+// start gives what ends the program hard, which the end of the test does too.
+func start(t *testing.T, log, program string, args ...string) (kill func()) {
 	t.Helper()
 	out, err := os.Create(log)
 	if err != nil {
@@ -87,15 +103,19 @@ func start(t *testing.T, log, program string, args ...string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	kill = sync.OnceFunc(func() {
 		stop()
 		_ = cmd.Wait()
 		out.Close()
+	})
+	t.Cleanup(func() {
+		kill()
 		if t.Failed() {
 			text, _ := os.ReadFile(log)
 			t.Logf("%s:\n%s", filepath.Base(program), lastLines(text, 15))
 		}
 	})
+	return kill
 }
 
 func lastLines(text []byte, n int) []byte {
