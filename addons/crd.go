@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
 )
 
 const definitionKind = "CustomResourceDefinition"
@@ -39,17 +40,36 @@ func isTrue(u *unstructured.Unstructured, condition string) bool {
 // nudgeAfter is how long a definition may take to be established once its names are accepted. Usually it is a moment.
 const nudgeAfter = 2 * time.Second
 
-// nudge changes a definition and takes the change back. The API server establishes a definition when it sees it change after
+// nudge changes definitions and takes the changes back. The API server establishes a definition when it sees it change after
 // its names were accepted; one that died between the two does not do it when it starts again, as then it sees no change.
-func (a *applier) nudge(ctx context.Context, name string) error {
-	for _, value := range []string{`"1"`, "null"} {
-		patch := []byte(`{"metadata": {"annotations": {"slipway.dev/nudge": ` + value + `}}}`)
-		_, err := a.client.dynamic.Resource(definitions()).Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
-		if err != nil {
-			return fmt.Errorf("%s/%s: %w", definitionKind, name, err)
+func (a *applier) nudge(ctx context.Context, names []string) error {
+	r := a.client.dynamic.Resource(definitions())
+	for _, name := range names {
+		for _, value := range []string{`"1"`, "null"} {
+			patch := []byte(`{"metadata": {"annotations": {"slipway.dev/nudge": ` + value + `}}}`)
+			err := persist(ctx, func(ctx context.Context) error {
+				_, err := r.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("%s/%s: %w", definitionKind, name, err)
+			}
 		}
 	}
 	return nil
+}
+
+// stuck forgets the definitions that are established, and gives those that are not although their names are accepted.
+func (a *applier) stuck(store cache.Store) (names []string) {
+	for _, u := range listed(store) {
+		switch {
+		case established(u):
+			delete(a.unsettled, u.GetName())
+		case a.unsettled[u.GetName()] && isTrue(u, "NamesAccepted"):
+			names = append(names, u.GetName())
+		}
+	}
+	return names
 }
 
 // settle watches until every definition that was applied is established.
@@ -66,27 +86,15 @@ func (a *applier) settle(ctx context.Context) error {
 	tick := time.NewTicker(nudgeAfter)
 	defer tick.Stop()
 	for {
-		var stuck []string
-		for _, obj := range store.List() {
-			u, ok := obj.(*unstructured.Unstructured)
-			switch {
-			case !ok:
-			case established(u):
-				delete(a.unsettled, u.GetName())
-			case a.unsettled[u.GetName()] && isTrue(u, "NamesAccepted"):
-				stuck = append(stuck, u.GetName())
-			}
-		}
+		stuck := a.stuck(store)
 		if len(a.unsettled) == 0 {
 			return nil
 		}
 		select {
 		case <-m.changed:
 		case <-tick.C:
-			for _, name := range stuck {
-				if err := persist(ctx, func(ctx context.Context) error { return a.nudge(ctx, name) }); err != nil {
-					return err
-				}
+			if err := a.nudge(ctx, stuck); err != nil {
+				return err
 			}
 		case <-ctx.Done():
 			names := slices.Sorted(maps.Keys(a.unsettled))
