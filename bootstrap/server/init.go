@@ -156,7 +156,7 @@ func Init(ctx context.Context, o InitOptions, report engine.Report) (*Cluster, e
 
 // state is what an earlier run kept, or what a new one begins with.
 func (o InitOptions) state(ctx context.Context) (*state, error) {
-	s, err := load()
+	s, err := earlier()
 	switch {
 	case err != nil:
 		return nil, err
@@ -186,7 +186,7 @@ func PlanInit(ctx context.Context, o InitOptions) ([]engine.Change, error) {
 	if err := errors.Join(checkRoot(), o.validate()); err != nil {
 		return nil, err
 	}
-	s, err := load()
+	s, err := earlier()
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +203,7 @@ func PlanInit(ctx context.Context, o InitOptions) ([]engine.Change, error) {
 
 // IsNode tells whether Init or Join has made this host a node.
 func IsNode() (bool, error) {
-	s, err := load()
+	s, err := earlier()
 	return s != nil && s.Done, err
 }
 
@@ -213,7 +213,7 @@ func PlanNode(ctx context.Context, r registry.Options) ([]engine.Change, error) 
 	if err := checkRoot(); err != nil {
 		return nil, err
 	}
-	s, err := load()
+	s, err := earlier()
 	switch {
 	case err != nil:
 		return nil, err

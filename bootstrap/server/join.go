@@ -119,7 +119,7 @@ func Join(ctx context.Context, o JoinOptions, report engine.Report) (*Cluster, e
 func (j *joining) state(ctx context.Context, report engine.Report) (*state, error) {
 	ctx, cancel := j.within(ctx, "find the cluster")
 	defer cancel()
-	s, err := load()
+	s, err := earlier()
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +172,7 @@ func PlanJoin(ctx context.Context, o JoinOptions) ([]engine.Change, error) {
 	j.plan = true
 	ctx, cancel := o.within(ctx, "plan to join the cluster")
 	defer cancel()
-	s, err := load()
+	s, err := earlier()
 	switch {
 	case err != nil:
 		return nil, err

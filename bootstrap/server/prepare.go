@@ -22,7 +22,7 @@ func Prepare(ctx context.Context, h Host, report engine.Report) error {
 		return err
 	}
 	defer release(held)
-	s, err := load()
+	s, err := earlier()
 	if err != nil {
 		return err
 	}

@@ -39,14 +39,20 @@ func Reset(ctx context.Context, o ResetOptions, report engine.Report) error {
 		return err
 	}
 	defer release(held)
-	spec, err := toReset()
+	s, err := toReset()
 	if err != nil {
 		return err
 	}
-	if err := o.leave(ctx, spec, report); err != nil {
-		return err
+	if s.Spec != nil && !s.Left {
+		if err := o.leave(ctx, s.Spec, report); err != nil {
+			return err
+		}
+		s.Left = true // what asks the cluster may be gone when this is interrupted from now on
+		if err := s.save(); err != nil {
+			return err
+		}
 	}
-	if err := node.Undo(ctx, spec, report); err != nil {
+	if err := node.Undo(ctx, s.Spec, report); err != nil {
 		return err
 	}
 	if err := os.Remove(stateFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -55,27 +61,24 @@ func Reset(ctx context.Context, o ResetOptions, report engine.Report) error {
 	return nil
 }
 
-// toReset gives what this host is, or nil where that is not known and yet something was changed.
-func toReset() (*bootstrap.NodeSpec, error) {
+// toReset gives what this host is, without a specification where that is not known and yet something was changed.
+func toReset() (*state, error) {
 	s, err := load()
-	if err != nil {
-		return nil, err
-	}
-	if s != nil {
-		return s.Spec, nil
+	if err != nil || s != nil {
+		return s, err
 	}
 	changed, err := node.HasJournal()
 	if err == nil && !changed {
 		err = fault.New("not-a-node", "reset this host", errors.New("slipway has changed nothing on it"), "there is nothing to do")
 	}
-	return nil, err
+	return &state{}, err
 }
 
 func (o ResetOptions) leave(ctx context.Context, spec *bootstrap.NodeSpec, report engine.Report) error {
 	l := &leaving{spec: spec, warn: o.Warn}
 	steps := l.steps(ctx)
 	if len(steps) == 0 {
-		if spec != nil && spec.Node.ControlPlane && l.externalEtcd() && exists(node.KubeletUnit) {
+		if spec.Node.ControlPlane && l.externalEtcd() && exists(node.KubeletUnit) {
 			o.Warn("this was the last control plane, and the external etcd still holds the cluster's objects: " +
 				"`etcdctl del --prefix /registry/` there removes them")
 		}

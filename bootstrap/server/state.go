@@ -17,6 +17,7 @@ import (
 	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/bootstrap/node"
+	"slipway.dev/slipway/internal/fault"
 	"slipway.dev/slipway/internal/flock"
 )
 
@@ -25,6 +26,7 @@ import (
 type state struct {
 	Version int                 `json:"v"`
 	Done    bool                `json:"done"`
+	Left    bool                `json:"left,omitempty"` // the cluster: a reset has begun, and was not completed
 	Spec    *bootstrap.NodeSpec `json:"spec"`
 	Skip    []string            `json:"skip,omitempty"` // steps that the administrator does himself
 	From    *origin             `json:"from,omitempty"` // of a bundle from a registry
@@ -53,6 +55,16 @@ func load() (*state, error) {
 		return nil, fmt.Errorf("read what this host is: %q has version %d, this program knows %d", stateFile(), s.Version, stateVersion)
 	}
 	return &s, nil
+}
+
+// earlier is load for whoever wants this host to be a node. The fault is reset-unfinished.
+func earlier() (*state, error) {
+	s, err := load()
+	if err == nil && s != nil && s.Left {
+		return nil, fault.New("reset-unfinished", "make this host a node", errors.New("a reset of it was interrupted, after it had left its cluster"),
+			"complete that first: `slipway reset`")
+	}
+	return s, err
 }
 
 func (s *state) save() error {

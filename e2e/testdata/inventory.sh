@@ -37,7 +37,7 @@ ipset list -n
 
 echo "== mounts"
 awk '{$1 = $2 = $3 = ""; print}' /proc/self/mountinfo | grep -v /run/user |
-	sed 's/shared:[0-9]*/shared/; s/master:[0-9]*/slave/' | sort
+	sed 's/,uuid=on//; s/shared:[0-9]*/shared/; s/master:[0-9]*/slave/' | sort
 
 echo "== control groups"
 find /sys/fs/cgroup -type d | grep -Ev 'session|user\.slice' | sort
