@@ -61,8 +61,8 @@ func load() (*state, error) {
 func earlier() (*state, error) {
 	s, err := load()
 	if err == nil && s != nil && s.Left {
-		return nil, fault.New("reset-unfinished", "make this host a node", errors.New("a reset of it was interrupted, after it had left its cluster"),
-			"complete that first: `slipway reset`")
+		return nil, fault.New("reset-unfinished", "make this host a node",
+			errors.New("a reset of it was interrupted, after it had left its cluster"), "complete that first: `slipway reset`")
 	}
 	return s, err
 }
