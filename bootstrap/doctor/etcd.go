@@ -162,10 +162,10 @@ func (e etcdState) names() []string {
 	return out
 }
 
-// alarms are among what a member says is wrong.
+// alarms are among what a member says is wrong, in any order.
 func (e etcdState) alarms() []Finding {
 	var out []Finding
-	for _, text := range e.status.Errors {
+	for _, text := range slices.Sorted(slices.Values(e.status.Errors)) {
 		switch {
 		case strings.Contains(text, "alarm:NOSPACE"):
 			out = append(out, problem("etcd has raised the alarm NOSPACE: it takes no writes").why(text).

@@ -129,7 +129,7 @@ func TestEtcd(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	expect(t, r.examine(t, "etcd"), problem("NOSPACE", "etcdctl defrag"), problem("CORRUPT", "data_corruption"), room, fine())
+	expect(t, r.examine(t, "etcd"), problem("CORRUPT", "data_corruption"), problem("NOSPACE", "etcdctl defrag"), room, fine())
 
 	r.remove(t, "/etc/kubernetes/pki/apiserver-etcd-client.key")
 	expect(t, r.examine(t, "etcd"), problem("does not answer", "apiserver-etcd-client.key"))
