@@ -39,11 +39,7 @@ type Before struct {
 // Keep notes what the names that Import will write stand for in the containerd behind socket, which may be somebody
 // else's, and keeps the content of that until PutBack.
 func (b *Bundle) Keep(ctx context.Context, socket string, names []string) ([]Before, error) {
-	parts, err := b.imageParts(names)
-	if err != nil {
-		return nil, err
-	}
-	c, err := connect(socket)
+	parts, c, err := b.choose(socket, names)
 	if err != nil {
 		return nil, err
 	}

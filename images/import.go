@@ -27,11 +27,7 @@ const (
 // Import puts images of the bundle, all if names is empty, into the containerd behind socket, unpacked. What is
 // there already is neither sent nor unpacked again. They are pinned: the kubelet does not clean them away.
 func (b *Bundle) Import(ctx context.Context, socket string, names []string, report func(string)) error {
-	parts, err := b.imageParts(names)
-	if err != nil {
-		return err
-	}
-	c, err := connect(socket)
+	parts, c, err := b.choose(socket, names)
 	if err != nil {
 		return err
 	}
@@ -47,6 +43,16 @@ func (b *Bundle) Import(ctx context.Context, socket string, names []string, repo
 		g.Go(func() error { return b.importGroup(ctx, c, group, report) })
 	}
 	return g.Wait()
+}
+
+// choose gives the images of these names, all if there are none, and the containerd behind socket, which the caller closes.
+func (b *Bundle) choose(socket string, names []string) ([]part, *client.Client, error) {
+	parts, err := b.imageParts(names)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := connect(socket)
+	return parts, c, err
 }
 
 func connect(socket string) (*client.Client, error) {

@@ -11,11 +11,7 @@ import (
 // Missing gives the references of those images, of all if names is empty, that Import would still have to put into
 // the containerd behind socket. An image gets its name last, so one that has its name is complete.
 func (b *Bundle) Missing(ctx context.Context, socket string, names []string) ([]string, error) {
-	parts, err := b.imageParts(names)
-	if err != nil {
-		return nil, err
-	}
-	c, err := connect(socket)
+	parts, c, err := b.choose(socket, names)
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,8 @@ func Reset(ctx context.Context, o ResetOptions, report engine.Report) error {
 		}
 		s.Left = true // what asks the cluster may be gone when this is interrupted from now on
 		if err := s.save(); err != nil {
-			return err
+			// On a full disk, which a reset is to make room on, that must not be the end of it.
+			o.Warn(fmt.Sprintf("if this is interrupted, go on with `slipway reset --force`: %v", err))
 		}
 	}
 	if err := node.Undo(ctx, s.Spec, report); err != nil {
