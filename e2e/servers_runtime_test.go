@@ -92,8 +92,10 @@ func TestServersOwnRuntime(t *testing.T) {
 		}},
 		{"set aside", func(t *testing.T) {
 			// The last leaves control groups behind, which systemd clears away in its own time.
+			// containerd removes the container's files some time later, unless somebody waits for a lease to end.
 			g.must(t, 2, `ctr tasks kill -s KILL admins && ctr tasks delete admins; ctr containers delete admins
-				find /sys/fs/cgroup -depth -type d -name default -exec rmdir {} +`)
+				find /sys/fs/cgroup -depth -type d -name default -exec rmdir {} +
+				ctr leases create --id wait && ctr leases delete --sync wait`)
 			checkSetAside(t, g, join.worker, g.inventory(t, 2))
 		}},
 		{"reset", func(t *testing.T) { checkUsedReset(t, g, hosts[1], state) }},
