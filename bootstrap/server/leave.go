@@ -121,7 +121,8 @@ func exists(path string) bool {
 
 func (l *leaving) externalEtcd() bool { return len(l.spec.Cluster.ExternalEtcd) > 0 }
 
-// last tells whether this is the cluster's only control plane: its etcd knows, or else the load balancer did.
+// last tells whether this is the cluster's only control plane: its etcd knows, or the service "kubernetes" where etcd is
+// others', or else the load balancer did.
 func (l *leaving) last(ctx context.Context) bool {
 	if !l.spec.Node.ControlPlane {
 		return false
@@ -130,9 +131,29 @@ func (l *leaving) last(ctx context.Context) bool {
 		if members, err := node.EtcdMembers(ctx); err == nil {
 			return len(members) == 1
 		}
+	} else if s, err := l.served(ctx); err == nil {
+		return l.isIn(s) && len(s.Endpoints) == 1
 	}
 	servers, err := balancer.ReadServers(node.BalancerServers)
 	return err == nil && slices.Equal(servers, []string{l.ownAPI()})
+}
+
+// served gives who serves the API right now; what the load balancer knows may be seconds old.
+func (l *leaving) served(ctx context.Context) (*discoveryv1.EndpointSlice, error) {
+	c, err := node.Client(l.spec)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	return apiEndpoints(ctx, c)
+}
+
+// askTime is enough for an API server that answers at all.
+const askTime = 5 * time.Second
+
+func apiEndpoints(ctx context.Context, c kubernetes.Interface) (*discoveryv1.EndpointSlice, error) {
+	return c.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).Get(ctx, "kubernetes", metav1.GetOptions{})
 }
 
 // another tells whether another control plane serves the API.
@@ -158,7 +179,7 @@ func (l *leaving) api(ctx context.Context, c kubernetes.Interface, progress func
 	tick := time.NewTicker(pollLeave)
 	defer tick.Stop()
 	for {
-		s, err := c.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).Get(ctx, "kubernetes", metav1.GetOptions{})
+		s, err := apiEndpoints(ctx, c)
 		if err == nil && !l.isIn(s) {
 			return nil
 		}
