@@ -48,13 +48,15 @@ type NodeSpec struct {
 	Node    Node    `json:"node"`
 	// Bundle is the directory of the bundle on the host.
 	Bundle string `json:"bundle"`
-	// Servers are the API servers, as host:port, that a node which joins knows to begin with.
+	// Servers are the API servers, as host:port, that a node knows to begin with.
 	Servers []string `json:"servers,omitempty"`
 	// Invite is what the node that makes the cluster's objects lets other hosts join with.
 	Invite *Invite `json:"invite,omitempty"`
 	// Files are the node's identity (certificates, kubeconfigs) and, on a control plane, the
 	// secrets that all API servers share. They are written with their modes, 0600 for secrets.
 	Files []engine.File `json:"files"`
+	// Kept is set for a node that is to be changed, and not made: its identity is on the host, and Files has nothing of it.
+	Kept bool `json:"kept,omitempty"`
 }
 
 // Cluster is what all nodes of a cluster know of it.
@@ -77,6 +79,9 @@ type Cluster struct {
 	Kubeadm bool `json:"kubeadm,omitempty"`
 	// Balanced gives every node a load balancer for the API on its own loopback, which follows the control planes.
 	Balanced bool `json:"balanced,omitempty"`
+	// Closed is set where each node's identity is made for it by whoever has the authorities' keys. Nobody joins with a token, and
+	// there is nothing in the cluster for those who do.
+	Closed bool `json:"closed,omitempty"`
 	// ExternalEtcd are the URLs of an etcd that the cluster does not run itself; without any, each control plane runs a member.
 	ExternalEtcd []string `json:"externalEtcd,omitempty"`
 	// Dedicated keeps control planes free of workloads.
@@ -191,6 +196,6 @@ func (s *NodeSpec) validate() error {
 	need(s.Cluster.PodCIDR.IsValid(), "there is no pod CIDR")
 	need(s.Cluster.ServiceCIDR.IsValid(), "there is no service CIDR")
 	need(len(s.Cluster.ControlPlanes) > 0, "there is no control plane")
-	need(len(s.Files) > 0, "the node has no identity")
+	need(s.Kept || len(s.Files) > 0, "the node has no identity")
 	return errors.Join(errs...)
 }

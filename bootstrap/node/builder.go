@@ -69,11 +69,13 @@ func (n *builder) renderAddons(ctx context.Context) ([]addons.Addon, error) {
 	c := n.Cluster
 	direct, directPort := "", 0
 	if c.Balanced {
-		direct, directPort = host, port
+		if !c.Closed {
+			direct, directPort = host, port
+		}
 		host, port = loopback, bootstrap.BalancerPort
 	}
 	list, err := addons.Render(addons.Config{
-		DirectHost: direct, DirectPort: directPort, Approver: c.Balanced, VirtualIP: c.VirtualIP.Addr(),
+		DirectHost: direct, DirectPort: directPort, Approver: c.Balanced && !c.Closed, VirtualIP: c.VirtualIP.Addr(),
 		PodCIDR: c.PodCIDR, ServiceCIDR: c.ServiceCIDR, DNSIP: c.DNSIP(), DNSDomain: c.DNSDomain,
 		APIHost: host, APIPort: port, Images: n.refs, KubernetesVersion: c.KubernetesVersion,
 		ControlPlanes: len(c.ControlPlanes), Nodes: len(c.ControlPlanes) + c.Workers,

@@ -30,6 +30,25 @@ const leaveTime = 30 * time.Second
 type leaving struct {
 	spec *bootstrap.NodeSpec
 	warn func(string)
+	gone bool // its host is, for good, and another control plane speaks for it
+}
+
+// Leave takes this host's node out of its cluster, without changing the host back: for one that ends with its node. The fault
+// is last-control-plane for one without which there is no cluster.
+func Leave(ctx context.Context, spec *bootstrap.NodeSpec, warn func(string), report engine.Report) error {
+	l := &leaving{spec: spec, warn: warn}
+	if l.last(ctx) {
+		return fault.New("last-control-plane", "take the node out of its cluster",
+			errors.New("it is the only control plane, and without it there is no cluster"),
+			"add another control plane first, or remove the whole cluster")
+	}
+	return engine.Run(ctx, spec.Node.Name, l.leave(), report)
+}
+
+// Forget takes a node out of the cluster whose host is gone for good, or does not run. It is called on a control plane.
+func Forget(ctx context.Context, spec *bootstrap.NodeSpec, report engine.Report) error {
+	l := &leaving{spec: spec, gone: true}
+	return engine.Run(ctx, spec.Node.Name, l.leave(), report)
 }
 
 // steps are none where there is no cluster to leave: nothing was joined yet, or this server is all of it.
@@ -37,6 +56,10 @@ func (l *leaving) steps(ctx context.Context) []engine.Step {
 	if l.spec == nil || !exists(node.KubeletUnit) || l.last(ctx) {
 		return nil
 	}
+	return l.leave()
+}
+
+func (l *leaving) leave() []engine.Step {
 	do := func(what string, do func(context.Context, kubernetes.Interface, func(string)) error) func(context.Context, func(string)) error {
 		return func(ctx context.Context, progress func(string)) error {
 			err := l.persist(ctx, progress, do)
@@ -52,7 +75,7 @@ func (l *leaving) steps(ctx context.Context) []engine.Step {
 		return func(context.Context) ([]string, error) { return []string{what}, nil }
 	}
 	out, before := l.handOver()
-	if l.spec.Node.ControlPlane {
+	if l.spec.Node.ControlPlane && !l.gone {
 		out = append(out, engine.Step{
 			Name: "leave-api", Needs: before, Check: always("stop the API server"), Do: do("stop serving the cluster's API", l.api),
 		})
@@ -72,7 +95,7 @@ func (l *leaving) steps(ctx context.Context) []engine.Step {
 // handOver lets another control plane have the virtual IP before anything else ends here. It gives the name of its step too.
 func (l *leaving) handOver() ([]engine.Step, []string) {
 	const name = "leave-virtual-ip"
-	if !l.spec.Node.ControlPlane || !l.spec.Cluster.VirtualIP.IsValid() {
+	if l.gone || !l.spec.Node.ControlPlane || !l.spec.Cluster.VirtualIP.IsValid() {
 		return nil, nil
 	}
 	return []engine.Step{{
@@ -94,7 +117,7 @@ func (l *leaving) persist(
 ) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveTime)
 	defer cancel()
-	c, err := node.Client(l.spec)
+	c, err := l.client()
 	if err != nil {
 		return err
 	}
@@ -112,6 +135,12 @@ func (l *leaving) persist(
 		case <-tick.C:
 		}
 	}
+}
+
+func (l *leaving) client() (kubernetes.Interface, error) {
+	here := *l.spec
+	here.Node.ControlPlane = here.Node.ControlPlane || l.gone
+	return node.Client(&here)
 }
 
 func exists(path string) bool {
@@ -205,8 +234,10 @@ func (l *leaving) etcd(ctx context.Context, c kubernetes.Interface, progress fun
 
 // node stops the kubelet first, which would go on reporting about a node that is not there.
 func (l *leaving) node(ctx context.Context, c kubernetes.Interface, _ func(string)) error {
-	if err := node.StopKubelet(ctx); err != nil {
-		return err
+	if !l.gone {
+		if err := node.StopKubelet(ctx); err != nil {
+			return err
+		}
 	}
 	err := c.CoreV1().Nodes().Delete(ctx, l.spec.Node.Name, metav1.DeleteOptions{})
 	switch {

@@ -33,8 +33,10 @@ func (c *Cluster) same(o Options) error {
 		}
 	}
 	k := c.Cluster
-	differs("control planes", len(k.ControlPlanes), o.ControlPlanes)
-	differs("workers", k.Workers, o.Workers)
+	if planes, workers := c.size(); planes != o.ControlPlanes || workers != o.Workers { // as it is after `node add`, or
+		differs("control planes", len(k.ControlPlanes), o.ControlPlanes) // as it was launched
+		differs("workers", k.Workers, o.Workers)
+	}
 	differs("egress", c.Network.Egress, o.Egress)
 	differs("pod CIDR", k.PodCIDR, o.PodCIDR)
 	differs("service CIDR", k.ServiceCIDR, o.ServiceCIDR)
@@ -60,6 +62,16 @@ func (c *Cluster) same(o Options) error {
 		differs("Kubernetes", k.KubernetesVersion, set.Kubernetes)
 	}
 	return errors.Join(errs...)
+}
+
+// size counts the nodes as they are now.
+func (c *Cluster) size() (controlPlanes, workers int) {
+	for _, n := range c.Nodes {
+		if n.ControlPlane {
+			controlPlanes++
+		}
+	}
+	return controlPlanes, len(c.Nodes) - controlPlanes
 }
 
 // confirm is what a second `up` does: the cluster's machines run, its nodes are ready, and its context is in the

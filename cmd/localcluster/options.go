@@ -63,9 +63,9 @@ func (o Options) validate() error {
 	return errors.Join(errs...)
 }
 
-// checkSubnet wants an address for each node, besides those of the network, the bridge and broadcasts.
+// checkSubnet wants an address for each node, besides those of the network, the bridge, what control planes share, and broadcasts.
 func checkSubnet(subnet netip.Prefix, nodes int) error {
-	if need := nodes + 3; subnet.IsValid() && bootstrap.Addresses(subnet) < need {
+	if need := nodes + 4; subnet.IsValid() && bootstrap.Addresses(subnet) < need {
 		return fmt.Errorf("it has %d addresses, %d are needed", bootstrap.Addresses(subnet), need)
 	}
 	return nil

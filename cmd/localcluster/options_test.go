@@ -95,7 +95,7 @@ func TestNewRecord(t *testing.T) {
 	if s := strings.Join(got, ", "); s != want {
 		t.Errorf("nodes %s, want %s", s, want)
 	}
-	if r.Cluster.Endpoint != "10.89.7.2:6443" || len(r.Cluster.ControlPlanes) != 3 || r.Cluster.UpstreamDNS {
+	if r.Cluster.Endpoint != "10.89.7.254:6443" || r.Cluster.VirtualIP != netip.MustParsePrefix("10.89.7.254/24") || len(r.Cluster.ControlPlanes) != 3 || r.Cluster.UpstreamDNS {
 		t.Errorf("cluster %+v", r.Cluster)
 	}
 }

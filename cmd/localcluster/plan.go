@@ -3,6 +3,7 @@ package localcluster
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -86,21 +87,40 @@ func newRecord(o Options, b *images.Bundle, u *images.Unpacked, self string) Rec
 	for i := range o.ControlPlanes + o.Workers {
 		address = address.Next()
 		n := bootstrap.Node{Address: address, Shared: true, ControlPlane: i < o.ControlPlanes, Init: i == 0}
+		if n.ControlPlane {
+			n.VirtualIPInterface = machineLink
+		}
 		n.Name = fmt.Sprintf("%s-cp-%d", o.Name, i+1)
 		if !n.ControlPlane {
 			n.Name = fmt.Sprintf("%s-worker-%d", o.Name, i+1-o.ControlPlanes)
 		}
 		r.Nodes = append(r.Nodes, n)
 	}
+	shared := sharedAddress(o.Subnet)
 	r.Cluster = bootstrap.Cluster{
 		Name: o.Name, KubernetesVersion: b.KubernetesVersion(), PodCIDR: o.PodCIDR, ServiceCIDR: o.ServiceCIDR,
 		DNSDomain: bootstrap.DefaultDNSDomain, Endpoint: fleet.APIAddress(r.Nodes[0].Address), Workers: o.Workers,
 		UpstreamDNS: len(r.Resolvers) > 0, Typha: o.Typha, Dedicated: o.Workers > 0,
+		Balanced: true, Closed: true, ExtraSANs: []string{shared.Addr().String()},
+	}
+	if o.ControlPlanes > 1 {
+		r.Cluster.VirtualIP, r.Cluster.Endpoint = shared, fleet.APIAddress(shared.Addr())
 	}
 	for _, n := range r.Nodes[:o.ControlPlanes] {
 		r.Cluster.ControlPlanes = append(r.Cluster.ControlPlanes, bootstrap.Member{Name: n.Name, Address: n.Address})
 	}
 	return r
+}
+
+// machineLink is a machine's link on the cluster's bridge.
+const machineLink = "eth0"
+
+// sharedAddress is the last address of the subnet. One of the control planes has it if there are several.
+func sharedAddress(subnet netip.Prefix) netip.Prefix {
+	first := subnet.Masked().Addr().As4()
+	broadcast := binary.BigEndian.Uint32(first[:]) | (1<<(32-subnet.Bits()) - 1)
+	binary.BigEndian.PutUint32(first[:], broadcast-1)
+	return netip.PrefixFrom(netip.AddrFrom4(first), subnet.Bits())
 }
 
 // podGateway is the gateway that Calico gives every pod. Nobody has the address: the kernel answers for it by proxy

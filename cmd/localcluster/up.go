@@ -204,7 +204,12 @@ func (c *Cluster) machine(ctx context.Context, p *local.Provider, s *bootstrap.N
 	if err != nil {
 		return nil, err
 	}
-	return &fleet.Host{Name: s.Node.Name, Run: func(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	return hostOf(m), nil
+}
+
+// hostOf gives the way to a machine that runs.
+func hostOf(m *local.Machine) *fleet.Host {
+	return &fleet.Host{Name: m.Name(), Run: func(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 		return m.Run(ctx, local.Command{Args: args, Stdin: stdin, Stdout: stdout, Stderr: stderr})
-	}}, nil
+	}}
 }
