@@ -33,8 +33,8 @@ func (c *Cluster) same(o Options) error {
 		}
 	}
 	k := c.Cluster
-	if planes, workers := c.size(); planes != o.ControlPlanes || workers != o.Workers { // as it is after `node add`, or
-		differs("control planes", len(k.ControlPlanes), o.ControlPlanes) // as it was launched
+	if !c.hasSize(o.ControlPlanes, o.Workers) {
+		differs("control planes", len(k.ControlPlanes), o.ControlPlanes)
 		differs("workers", k.Workers, o.Workers)
 	}
 	differs("egress", c.Network.Egress, o.Egress)
@@ -64,14 +64,16 @@ func (c *Cluster) same(o Options) error {
 	return errors.Join(errs...)
 }
 
-// size counts the nodes as they are now.
-func (c *Cluster) size() (controlPlanes, workers int) {
+// hasSize tells whether there are so many nodes now, after some were added or removed.
+func (c *Cluster) hasSize(controlPlanes, workers int) bool {
 	for _, n := range c.Nodes {
 		if n.ControlPlane {
-			controlPlanes++
+			controlPlanes--
+		} else {
+			workers--
 		}
 	}
-	return controlPlanes, len(c.Nodes) - controlPlanes
+	return controlPlanes == 0 && workers == 0
 }
 
 // confirm is what a second `up` does: the cluster's machines run, its nodes are ready, and its context is in the

@@ -142,7 +142,8 @@ func (c *Cluster) newNode(controlPlane bool) (bootstrap.Node, error) {
 			return n, nil
 		}
 	}
-	return n, fault.New("subnet-full", fmt.Sprintf("add a node to cluster %q", c.Name()), fmt.Errorf("all addresses of %s are in use", c.Subnet),
+	return n, fault.New("subnet-full", fmt.Sprintf("add a node to cluster %q", c.Name()),
+		fmt.Errorf("all addresses of %s are in use", c.Subnet),
 		"launch a cluster with a larger --subnet")
 }
 

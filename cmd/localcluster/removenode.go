@@ -130,7 +130,8 @@ func (c *Cluster) drain(ctx context.Context, node string, runs, force bool, prog
 	k.Env = []string{"KUBECONFIG=" + c.KubeconfigFile(), "HOME=/nonexistent"} // no cache of a user's
 	k.Stdout, k.Stderr = &lines{progress}, &said
 	if err := k.Run(); err != nil {
-		return fault.New("drain-failed", fmt.Sprintf("move the pods of node %q away", node), fmt.Errorf("%w: %s", err, bytes.TrimSpace(said.Bytes())),
+		return fault.New("drain-failed", fmt.Sprintf("move the pods of node %q away", node),
+			fmt.Errorf("%w: %s", err, bytes.TrimSpace(said.Bytes())),
 			"mend what keeps them, a PodDisruptionBudget for example, and run the same command again; or use --force, which deletes them")
 	}
 	return nil

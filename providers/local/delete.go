@@ -48,7 +48,8 @@ func (p *Provider) stop(ctx context.Context, cluster, name string) error {
 	if err := p.kill(ctx, cluster, name); err != nil {
 		return err
 	}
-	if err := p.forgetContainer(ctx, machineID(cluster, name)); err != nil {
+	id := machineID(cluster, name)
+	if err := errors.Join(p.forgetContainer(ctx, id), p.forgetRuns(id)); err != nil {
 		return err
 	}
 	var g errgroup.Group
