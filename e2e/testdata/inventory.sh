@@ -43,4 +43,5 @@ echo "== control groups"
 find /sys/fs/cgroup -type d | grep -Ev 'session|user\.slice' | sort
 
 echo "== processes"
-ps -eo comm --no-headers | grep -Evx 'ps|sh|sort|sshd|awk|find|xargs|bash|grep|\(sd-pam\)|systemd|sha256sum' | sort
+# Those without arguments, in brackets, are threads of the kernel.
+ps -eo comm,args --no-headers | awk '$2 !~ /^\[/ {print $1}' | grep -Evx 'ps|sh|sort|sshd|awk|find|xargs|bash|grep|\(sd-pam\)|systemd|sha256sum' | sort
