@@ -1,7 +1,7 @@
 # Prints everything of a host that a node could change, one line each, in sections. What changes by itself is left out:
 # systemd's own state, logs, sessions, counters of the kernel.
 export LC_ALL=C
-own=' /run/systemd| /run/log| /run/user| /run/utmp| /run/sshd| /run/dbus| /run/credentials| /dev/pts/|/var/log/journal'
+own=' /run/systemd| /run/udev| /run/log| /run/user| /run/utmp| /run/sshd| /run/dbus| /run/credentials| /dev/pts/|/var/log/journal'
 
 echo "== files"
 for dir in / /run /dev /var/lib/kubelet /var/lib/etcd /var/lib/containerd; do
@@ -44,4 +44,4 @@ find /sys/fs/cgroup -type d | grep -Ev 'session|user\.slice' | sort
 
 echo "== processes"
 # Those without arguments, in brackets, are threads of the kernel.
-ps -eo comm,args --no-headers | awk '$2 !~ /^\[/ {print $1}' | grep -Evx 'ps|sh|sort|sshd|awk|find|xargs|bash|grep|\(sd-pam\)|systemd|sha256sum' | sort
+ps -eo comm,args --no-headers | awk '$2 !~ /^\[/ {print $1}' | grep -Evx 'ps|sh|sort|sshd|awk|find|xargs|bash|grep|udevadm|\(udev-worker\)|\(sd-pam\)|systemd|sha256sum' | sort
