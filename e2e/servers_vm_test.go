@@ -54,7 +54,7 @@ func checkBoot(t *testing.T, g group, v *virtualMachine) []string {
 		t.Fatalf("control groups, kernel, kind of machine, failed units: %q", out)
 	}
 	t.Log(g.must(t, 2, "SLIPWAY_TEST_KERNEL=own /media/share/kmod.test -test.v"))
-	g.inventory(t, 2) // listing rules and sets has the kernel load what they are made of
+	g.must(t, 2, "nft list ruleset; ipset list -n") // as the inventory does: the kernel loads what they are made of
 	return g.inventory(t, 2)
 }
 

@@ -24,7 +24,7 @@ func TestUnloadSince(t *testing.T) {
 		{"rules", "nft 'add table inet own; add chain inet own in {type filter hook input priority 0;}; add rule inet own in tcp dport 9 drop'",
 			"nft list table inet own | grep drop", "nft delete table inet own", []string{"nf_tables", "nfnetlink"}},
 		{"translation", "iptables -t nat -A POSTROUTING -o nothing -j MASQUERADE", "iptables -t nat -S POSTROUTING | grep nothing",
-			"nft delete table ip nat", []string{"nf_nat", "nf_conntrack", "x_tables"}},
+			"nft delete table ip nat", []string{"nf_nat", "nf_conntrack", "nft_compat"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before := loaded(t)
