@@ -21,8 +21,8 @@ func TestUnloadSince(t *testing.T) {
 		{"link", "ip link add wg9 type wireguard", "ip link show wg9", "ip link delete wg9", []string{"wireguard", "udp_tunnel"}},
 		{"links elsewhere", "ip netns add other && ip -n other link add one type veth peer name two", "ip -n other link show two",
 			"ip netns delete other", []string{"veth"}},
-		{"rules", "nft 'add table inet own; add chain inet own in {type filter hook input priority 0;}; add rule inet own in tcp dport 9 drop'",
-			"nft list table inet own | grep drop", "nft delete table inet own", []string{"nf_tables", "nfnetlink"}},
+		{"policy", "nft 'add table inet own; add chain inet own in {type filter hook input priority 0; policy accept;}'",
+			"nft list table inet own | grep policy", "nft delete table inet own", []string{"nf_tables", "nfnetlink"}},
 		{"translation", "iptables -t nat -A POSTROUTING -o nothing -j MASQUERADE", "iptables -t nat -S POSTROUTING | grep nothing",
 			"nft delete table ip nat", []string{"nf_nat", "nf_conntrack", "nft_compat"}},
 	} {
