@@ -27,7 +27,10 @@ func TestServersVM(t *testing.T) {
 		run   func(*testing.T)
 		fatal bool
 	}{
-		{"init", func(t *testing.T) { join = checkInit(t, g) }, true},
+		{"init", func(t *testing.T) {
+			join = checkInit(t, g)
+			join.worker += " --wait " + vmCommandLimit.String()
+		}, true},
 		{"boot", func(t *testing.T) { host = checkBoot(t, g, v) }, true},
 		{"clock a day ahead", func(t *testing.T) { checkClock(t, g, join, 24*time.Hour, "preflight-clock", host) }, false},
 		{"clock a day behind", func(t *testing.T) { checkClock(t, g, join, -24*time.Hour, "clock-skew", host) }, false},
