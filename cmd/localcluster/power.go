@@ -71,6 +71,9 @@ func Pause(ctx context.Context, d Dirs, o PowerOptions, report engine.Report) (b
 	}
 	defer unlock()
 	names, err := c.awake(ctx)
+	if err == nil {
+		err = c.remember(ctx)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -165,6 +168,9 @@ func (o PowerOptions) inTime(ctx context.Context, what string) (context.Context,
 }
 
 func (c *Cluster) shutDown(ctx context.Context, names []string, grace time.Duration, report engine.Report) (bool, error) {
+	if err := c.remember(ctx); err != nil {
+		return false, err
+	}
 	p := c.provider()
 	return c.onEach(ctx, "shut-down", names, func(ctx context.Context, cluster, name string) (bool, error) {
 		return p.Stop(ctx, cluster, name, grace)
@@ -209,8 +215,9 @@ func (c *Cluster) start(ctx context.Context, report engine.Report) (bool, error)
 	if err != nil || len(stopped) == 0 {
 		return false, err
 	}
+	c.Starting = !c.Bare
 	p := c.provider()
-	if err := errors.Join(c.checkLayers(), p.EnsureNetwork(ctx, c.Network)); err != nil {
+	if err := errors.Join(c.save(), c.checkLayers(), p.EnsureNetwork(ctx, c.Network)); err != nil {
 		return false, err
 	}
 	return c.onEach(ctx, "machine", stopped, func(ctx context.Context, cluster, name string) (bool, error) {
@@ -284,7 +291,7 @@ func (c *Cluster) paused() error {
 
 func (c *Cluster) incomplete() error {
 	return fault.New("cluster-incomplete", fmt.Sprintf("start cluster %q", c.Name()), errors.New("it never came up completely"),
-		"complete its launch with the same `slipway up`, or remove it with `slipway down "+c.Name()+"`")
+		"complete its launch with the command that began it, or remove it with `slipway down "+c.Name()+"`")
 }
 
 func (c *Cluster) removing(what string) error {

@@ -27,29 +27,26 @@ func (c *Cluster) settle(ctx context.Context, pods bool, report engine.Report) e
 	if c.Bare {
 		return nil
 	}
-	machines, err := c.Machines(ctx)
+	s, err := c.settling(ctx)
 	if err != nil {
 		return err
 	}
-	client, err := c.client()
-	if err != nil {
-		return err
-	}
-	s := &settling{Cluster: c, client: client, machines: machines, since: map[string]time.Time{}}
-	for _, m := range machines {
-		s.since[m.Name()] = m.Started().Truncate(time.Second) // the API's times have no fractions
-	}
+	op, next := fmt.Sprintf("bring back cluster %q", c.Name()), "see `slipway status "+c.Name()+"`; `slipway start "+c.Name()+"` goes on waiting"
 	steps := []engine.Step{
-		s.step("control-plane", "control-plane-not-ready", s.unhealthy),
-		s.step("nodes-ready", "node-not-ready", s.notReady),
+		s.step("control-plane", s.unhealthy, func(err error) error { return fault.New("control-plane-not-ready", op, err, next) }),
+		s.step("nodes-ready", s.notReady, func(err error) error { return fault.New("node-not-ready", op, err, next) }),
 	}
 	if pods {
-		steps = append(steps, s.step("pods-ready", "workload-not-ready", s.unready))
+		steps = append(steps, s.step("pods-ready", s.unready, func(err error) error { return fault.New("workload-not-ready", op, err, next) }))
 	}
 	for i := 1; i < len(steps); i++ {
 		steps[i].Needs = []string{steps[i-1].Name}
 	}
-	return engine.Run(ctx, "", steps, report)
+	if err := engine.Run(ctx, "", steps, report); err != nil || !c.Starting || !pods {
+		return err
+	}
+	c.Starting = false
+	return c.save()
 }
 
 // settling is a cluster whose machines were started at some time each.
@@ -60,10 +57,50 @@ type settling struct {
 	since    map[string]time.Time
 }
 
+func (c *Cluster) settling(ctx context.Context) (*settling, error) {
+	machines, err := c.Machines(ctx)
+	if err != nil {
+		return nil, err
+	}
+	client, err := c.client()
+	if err != nil {
+		return nil, err
+	}
+	s := &settling{Cluster: c, client: client, machines: machines, since: map[string]time.Time{}}
+	for _, m := range machines {
+		s.since[m.Name()] = m.Started().Truncate(time.Second) // the API's times have no fractions
+	}
+	return s, nil
+}
+
+// remember notes which workloads are not ready while all machines still run: a later start does not wait for those. What was
+// noted stays where nobody answers, or the last start never came to its end.
+func (c *Cluster) remember(ctx context.Context) error {
+	state, err := c.State(ctx)
+	if err != nil || c.Bare || c.Starting || state != stateRunning {
+		return err
+	}
+	s, err := c.settling(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	list, err := s.lacking(ctx)
+	if err != nil {
+		return nil //nolint:nilerr // it can be stopped all the same
+	}
+	c.Unready = nil
+	for _, w := range list {
+		c.Unready = append(c.Unready, w.String())
+	}
+	return c.save()
+}
+
 const pollSettling = 100 * time.Millisecond
 
 // step asks until nothing is missing any more. It asks instead of watching: the API server itself may only just be starting.
-func (s *settling) step(name, id string, missing func(context.Context) []string) engine.Step {
+func (s *settling) step(name string, missing func(context.Context) []string, late func(error) error) engine.Step {
 	return oneStep(name, func(ctx context.Context, progress func(string)) error {
 		tick := time.NewTicker(pollSettling)
 		defer tick.Stop()
@@ -81,8 +118,7 @@ func (s *settling) step(name, id string, missing func(context.Context) []string)
 			}
 			select {
 			case <-ctx.Done():
-				return fault.New(id, fmt.Sprintf("bring back cluster %q", s.Name()), fmt.Errorf("%w; last: %s", context.Cause(ctx), last),
-					"see `slipway status "+s.Name()+"`; `slipway start "+s.Name()+"` goes on waiting")
+				return late(fmt.Errorf("%w; last: %s", context.Cause(ctx), last))
 			case <-tick.C:
 			}
 		}
@@ -138,28 +174,45 @@ func isGood(l coordinationv1.LeaseSpec) bool {
 type workload struct {
 	kind string
 	metav1.ObjectMeta
-	selector *metav1.LabelSelector
-	want     int32
+	selector   *metav1.LabelSelector
+	want, have int32 // ready pods
 }
 
-// unready gives the workloads that have fewer ready pods than they want.
+func (w workload) String() string { return w.kind + " " + w.Namespace + "/" + w.Name }
+
+// unready gives the workloads that are not back: those that were not ready before are not waited for.
 func (s *settling) unready(ctx context.Context) []string {
-	list, err := workloads(ctx, s.client)
-	if err != nil {
-		return []string{err.Error()}
-	}
-	pods, err := s.client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
+	list, err := s.lacking(ctx)
 	if err != nil {
 		return []string{err.Error()}
 	}
 	var out []string
 	for _, w := range list {
-		if have := s.readyOf(w, pods.Items); have < w.want {
-			out = append(out, fmt.Sprintf("%s %s/%s (%d of %d)", w.kind, w.Namespace, w.Name, have, w.want))
+		if !slices.Contains(s.Unready, w.String()) {
+			out = append(out, fmt.Sprintf("%v (%d of %d)", w, w.have, w.want))
 		}
 	}
 	slices.Sort(out)
 	return out
+}
+
+// lacking gives the workloads that have fewer ready pods than they want.
+func (s *settling) lacking(ctx context.Context) ([]workload, error) {
+	list, err := workloads(ctx, s.client)
+	if err != nil {
+		return nil, err
+	}
+	pods, err := s.client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	var out []workload
+	for _, w := range list {
+		if w.have = s.readyOf(w, pods.Items); w.have < w.want {
+			out = append(out, w)
+		}
+	}
+	return out, nil
 }
 
 func (s *settling) readyOf(w workload, pods []corev1.Pod) (n int32) {
@@ -196,13 +249,13 @@ func workloads(ctx context.Context, client kubernetes.Interface) ([]workload, er
 	}
 	var out []workload
 	for _, d := range deployments.Items {
-		out = append(out, workload{"deployment", d.ObjectMeta, d.Spec.Selector, ptr.Deref(d.Spec.Replicas, 1)})
+		out = append(out, workload{kind: "deployment", ObjectMeta: d.ObjectMeta, selector: d.Spec.Selector, want: ptr.Deref(d.Spec.Replicas, 1)})
 	}
 	for _, s := range sets.Items {
-		out = append(out, workload{"statefulset", s.ObjectMeta, s.Spec.Selector, ptr.Deref(s.Spec.Replicas, 1)})
+		out = append(out, workload{kind: "statefulset", ObjectMeta: s.ObjectMeta, selector: s.Spec.Selector, want: ptr.Deref(s.Spec.Replicas, 1)})
 	}
 	for _, d := range daemons.Items {
-		out = append(out, workload{"daemonset", d.ObjectMeta, d.Spec.Selector, d.Status.DesiredNumberScheduled})
+		out = append(out, workload{kind: "daemonset", ObjectMeta: d.ObjectMeta, selector: d.Spec.Selector, want: d.Status.DesiredNumberScheduled})
 	}
 	return out, nil
 }

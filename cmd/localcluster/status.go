@@ -161,6 +161,7 @@ func (c *Cluster) client() (*kubernetes.Clientset, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read kubeconfig: %w", err)
 	}
+	cfg.QPS = -1 // who waits asks several times a second
 	client, err := kubernetes.NewForConfig(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("make client: %w", err)
