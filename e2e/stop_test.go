@@ -25,8 +25,8 @@ import (
 
 const stopLimit = 12 * time.Second
 
-// workManifest is a program that writes down its beginning and, when it is told to end, its end, on its node's disk; and one
-// that does not listen, of which there are many.
+// workManifest is a program that writes down its beginning and, when it is told to end, its end, on its node's disk; one
+// that does not listen, of which there are many; and one that never was ready, for which no start waits.
 const workManifest = `
 apiVersion: v1
 kind: ConfigMap
@@ -60,6 +60,16 @@ spec:
     metadata: {labels: {app: deaf}}
     spec:
       containers: [{name: deaf, image: %[1]s, imagePullPolicy: Never, command: [sleep, infinity]}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: broken}
+spec:
+  selector: {matchLabels: {app: broken}}
+  template:
+    metadata: {labels: {app: broken}}
+    spec:
+      containers: [{name: broken, image: slipway.test/none:1, imagePullPolicy: Never}]
 `
 
 // startWork runs the manifest with an image that every node has.
@@ -85,6 +95,7 @@ func TestStopStart(t *testing.T) {
 		{"stopped", checkStopped},
 		{"start", checkStart},
 		{"restart a node", checkRestartNode},
+		{"not in time", checkNotInTime},
 		{"pause", checkPause},
 		{"killed", checkPowerKilled},
 	} {
@@ -204,7 +215,7 @@ func ownedPods(t *testing.T, api kubernetes.Interface) []corev1.Pod {
 	}
 	list := slices.DeleteFunc(pods.Items, func(p corev1.Pod) bool {
 		owner := metav1.GetControllerOf(&p)
-		return owner == nil || owner.APIVersion != appsv1.SchemeGroupVersion.String()
+		return owner == nil || owner.APIVersion != appsv1.SchemeGroupVersion.String() || p.Labels["app"] == "broken"
 	})
 	if len(list) < 6 {
 		t.Errorf("there are %d pods only", len(list))
@@ -254,6 +265,19 @@ func clusterMachines(t *testing.T, name string) []*local.Machine {
 		t.Fatal(len(machines), err)
 	}
 	return machines
+}
+
+// checkNotInTime gives a start less time than anybody needs; the next one goes on waiting.
+func checkNotInTime(t *testing.T, c cluster) {
+	slipway(t, "stop", c.name)
+	begin := time.Now()
+	r := invocation{args: []string{"start", c.name, "--wait", "2s"}}.run(t)
+	if r.code != 1 || !strings.Contains(r.stderr, "error[not-ready-in-time]") || !strings.Contains(r.stderr, "error[control-plane-not-ready]") ||
+		!strings.Contains(r.stderr, "kube-apiserver on halt-cp-1") {
+		t.Errorf("%v", r)
+	}
+	slipway(t, "start", c.name)
+	c.isBack(t, begin)
 }
 
 func checkPause(t *testing.T, c cluster) {
