@@ -31,7 +31,8 @@ func (c *Cluster) settle(ctx context.Context, pods bool, report engine.Report) e
 	if err != nil {
 		return err
 	}
-	op, next := fmt.Sprintf("bring back cluster %q", c.Name()), "see `slipway status "+c.Name()+"`; `slipway start "+c.Name()+"` goes on waiting"
+	op := fmt.Sprintf("bring back cluster %q", c.Name())
+	next := fmt.Sprintf("see `slipway status %[1]s`; `slipway start %[1]s` goes on waiting", c.Name())
 	steps := []engine.Step{
 		s.step("control-plane", s.unhealthy, func(err error) error { return fault.New("control-plane-not-ready", op, err, next) }),
 		s.step("nodes-ready", s.notReady, func(err error) error { return fault.New("node-not-ready", op, err, next) }),
@@ -87,8 +88,8 @@ func (c *Cluster) remember(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	list, err := s.lacking(ctx)
-	if err != nil {
-		return nil //nolint:nilerr // it can be stopped all the same
+	if err != nil { // it can be stopped all the same
+		return nil
 	}
 	c.Unready = nil
 	for _, w := range list {
