@@ -70,6 +70,9 @@ func Pause(ctx context.Context, d Dirs, o PowerOptions, report engine.Report) (b
 		return false, err
 	}
 	defer unlock()
+	if !c.Ready {
+		return false, c.incomplete()
+	}
 	names, err := c.awake(ctx)
 	if err == nil {
 		err = c.remember(ctx)
@@ -290,7 +293,7 @@ func (c *Cluster) paused() error {
 }
 
 func (c *Cluster) incomplete() error {
-	return fault.New("cluster-incomplete", fmt.Sprintf("start cluster %q", c.Name()), errors.New("it never came up completely"),
+	return fault.New("cluster-incomplete", fmt.Sprintf("work on cluster %q", c.Name()), errors.New("it never came up completely"),
 		"complete its launch with the command that began it, or remove it with `slipway down "+c.Name()+"`")
 }
 
