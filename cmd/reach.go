@@ -69,6 +69,9 @@ func newKubectl(o *options) *cobra.Command {
 		Use: "kubectl NAME -- ARGS...", Short: "Run the cluster's own kubectl on it", Args: cobra.MinimumNArgs(1),
 		Example: "  slipway kubectl dev -- get nodes -o wide",
 		RunE: onCluster(o, func(ctx context.Context, cluster *localcluster.Cluster, args []string) error {
+			if err := cluster.AwakeNow(ctx); err != nil {
+				return err
+			}
 			k := exec.CommandContext(ctx, cluster.Kubectl(), args...) //nolint:gosec // the bundle's own, on the user's behalf
 			k.Stdin, k.Stdout, k.Stderr = o.Stdin, o.Stdout, o.Stderr
 			k.Env = append(os.Environ(), "KUBECONFIG="+cluster.KubeconfigFile())

@@ -6,12 +6,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"time"
-
-	"golang.org/x/sync/errgroup"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/certs"
@@ -82,69 +76,14 @@ func (c *Cluster) confirm(ctx context.Context, o Options, report engine.Report) 
 	if err := errors.Join(certs.CheckKubeconfig(o.Kubeconfig), c.forgetKeys()); err != nil {
 		return err
 	}
-	if err := c.resume(ctx, report); err != nil {
+	started, err := c.start(ctx, report)
+	if err != nil {
+		return err
+	}
+	if err := c.settle(ctx, started, report); err != nil { // of what was up, pods are the user's own affair
 		return err
 	}
 	return c.merge(o.Kubeconfig)
-}
-
-// resume starts the machines that do not run, after a restart of this computer all of them, and waits for all nodes.
-func (c *Cluster) resume(ctx context.Context, report engine.Report) error {
-	stopped, err := c.stopped(ctx)
-	if err != nil {
-		return err
-	}
-	began := time.Now().Truncate(time.Second) // the API's times have no fractions
-	since := map[string]time.Time{}
-	p := c.provider()
-	if len(stopped) > 0 {
-		if err := errors.Join(c.checkLayers(), p.EnsureNetwork(ctx, c.Network)); err != nil {
-			return err
-		}
-	}
-	g, gctx := errgroup.WithContext(ctx)
-	for _, name := range stopped {
-		since[name] = began
-		g.Go(func() error {
-			return engine.Run(gctx, name, []engine.Step{oneStep("machine", func(ctx context.Context, _ func(string)) error {
-				_, err := p.Start(ctx, c.Name(), name)
-				return err
-			})}, report)
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	return engine.Run(ctx, "", []engine.Step{oneStep("nodes-ready", func(ctx context.Context, progress func(string)) error {
-		return c.waitNodes(ctx, since, progress)
-	})}, report)
-}
-
-// stopped gives the machines that do not run. That all are there is checked too.
-func (c *Cluster) stopped(ctx context.Context) ([]string, error) {
-	machines, err := c.Machines(ctx)
-	if err != nil {
-		return nil, err
-	}
-	running := map[string]bool{}
-	for _, m := range machines {
-		running[m.Name()] = m.Running()
-	}
-	var out, missing []string
-	for _, n := range c.Nodes {
-		up, there := running[n.Name]
-		switch {
-		case !there:
-			missing = append(missing, n.Name)
-		case !up:
-			out = append(out, n.Name)
-		}
-	}
-	if len(missing) > 0 {
-		return nil, fault.New("machine-missing", fmt.Sprintf("launch cluster %q", c.Name()),
-			fmt.Errorf("the machines %q are gone, with what was on them", missing), "remove the cluster with `slipway down "+c.Name()+"`")
-	}
-	return out, nil
 }
 
 // checkLayers finds out whether what the machines are made of is still in the cache.
@@ -161,55 +100,4 @@ func (c *Cluster) checkLayers() error {
 // oneStep is a step that always has something to do.
 func oneStep(name string, do func(context.Context, func(string)) error) engine.Step {
 	return engine.Step{Name: name, Check: func(context.Context) ([]string, error) { return []string{name}, nil }, Do: do}
-}
-
-const pollNodes = 200 * time.Millisecond
-
-// waitNodes waits until all nodes are ready, and those in since have said so since then. It asks instead of watching:
-// the API server itself may only just be starting.
-func (c *Cluster) waitNodes(ctx context.Context, since map[string]time.Time, progress func(string)) error {
-	client, err := c.client()
-	if err != nil {
-		return err
-	}
-	tick := time.NewTicker(pollNodes)
-	defer tick.Stop()
-	last := ""
-	for {
-		why := c.notReady(ctx, client, since)
-		if why == "" {
-			return nil
-		}
-		if why != last && ctx.Err() == nil {
-			last = why
-			progress(why)
-		}
-		select {
-		case <-ctx.Done():
-			return fault.New("node-not-ready", fmt.Sprintf("wait for the nodes of cluster %q", c.Name()),
-				fmt.Errorf("%w; last: %s", context.Cause(ctx), last), "run the same command again to go on waiting")
-		case <-tick.C:
-		}
-	}
-}
-
-// notReady says what is missing, or nothing.
-func (c *Cluster) notReady(ctx context.Context, client kubernetes.Interface, since map[string]time.Time) string {
-	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return err.Error()
-	}
-	ready := map[string]bool{}
-	for _, n := range nodes.Items {
-		for _, cond := range n.Status.Conditions {
-			ready[n.Name] = ready[n.Name] || cond.Type == corev1.NodeReady && cond.Status == corev1.ConditionTrue &&
-				!cond.LastHeartbeatTime.Time.Before(since[n.Name])
-		}
-	}
-	for _, n := range c.Nodes {
-		if !ready[n.Name] {
-			return "wait for node " + n.Name
-		}
-	}
-	return ""
 }

@@ -88,7 +88,7 @@ func (c *Cluster) Machines(ctx context.Context) ([]*local.Machine, error) {
 	return c.provider().List(ctx, c.Name())
 }
 
-// Machine gives one running machine. The faults are node-unknown and node-not-running.
+// Machine gives one running machine. The faults are node-unknown, node-not-running and cluster-paused.
 func (c *Cluster) Machine(ctx context.Context, name string) (*local.Machine, error) {
 	all, err := c.Machines(ctx)
 	if err != nil {
@@ -100,12 +100,20 @@ func (c *Cluster) Machine(ctx context.Context, name string) (*local.Machine, err
 		if m.Name() != name {
 			continue
 		}
-		if !m.Running() {
+		switch m.State() {
+		case local.Stopped:
 			return nil, fault.New("node-not-running", fmt.Sprintf("reach node %q", name), errors.New("its machine does not run"),
-				"launch the cluster again with `slipway up --name "+c.Name()+"`")
+				"start it with `slipway start "+c.Name()+"`")
+		case local.Paused:
+			return nil, c.paused()
+		case local.Running:
 		}
 		return m, nil
 	}
-	return nil, fault.New("node-unknown", fmt.Sprintf("find node %q", name),
+	return nil, c.nodeUnknown(name, names)
+}
+
+func (c *Cluster) nodeUnknown(name string, names []string) error {
+	return fault.New("node-unknown", fmt.Sprintf("find node %q", name),
 		fmt.Errorf("cluster %q has %q", c.Name(), names), "use one of these names")
 }

@@ -41,6 +41,10 @@ type Record struct {
 	Joining []string `json:"joining,omitempty"`
 	// Removing is set as soon as its removal began: from then on it can only be removed.
 	Removing bool `json:"removing,omitempty"`
+	// Starting is set from the start of its machines until all is ready again. Unready are the workloads that were not ready
+	// when the cluster was last stopped.
+	Starting bool     `json:"starting,omitempty"`
+	Unready  []string `json:"unready,omitempty"`
 	// What machines are made of, so that all that are made later are like the first.
 	Bundle    string   `json:"bundle"`          // directory
 	Asked     string   `json:"asked,omitempty"` // the reference, of a bundle from a registry

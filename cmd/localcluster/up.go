@@ -39,8 +39,7 @@ func Up(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster,
 	case errors.As(err, &f) && f.ID == "cluster-unknown":
 		c, err = begin(ctx, d, o, report)
 	case err == nil && c.Removing:
-		err = fault.New("cluster-removing", fmt.Sprintf("launch cluster %q", o.Name), errors.New("its removal has begun"),
-			"finish that with `slipway down "+o.Name+"`")
+		err = c.removing("launch")
 	case err == nil:
 		err = c.same(o)
 	}

@@ -11,8 +11,7 @@ import (
 )
 
 const (
-	specRunning = specs.StateRunning
-	searchPath  = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	searchPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	// notifyTarget is where the machine finds the socket on which its systemd says that it is up.
 	notifyTarget = "/run/host/notify"
 	// openFiles is the hard limit that services may raise theirs to, as on a server.
