@@ -45,7 +45,7 @@ func (o AddOptions) validate(nodes int) error {
 // AddNodes adds nodes to a cluster that runs, all at the same time, or completes an addition that was interrupted. It gives
 // their names.
 func AddNodes(ctx context.Context, d Dirs, o AddOptions, report engine.Report) ([]string, error) {
-	c, unlock, err := openToChange(d, o.Name, "add nodes to")
+	c, unlock, err := claimAwake(ctx, d, o.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -65,28 +65,20 @@ func AddNodes(ctx context.Context, d Dirs, o AddOptions, report engine.Report) (
 	return added, c.save()
 }
 
-// openToChange finds a cluster that can be changed, and keeps others from it.
-func openToChange(d Dirs, name, what string) (*Cluster, func(), error) {
-	if err := local.CheckRoot(); err != nil {
-		return nil, nil, err
-	}
-	if _, err := Open(d, name); err != nil { // before a lock is made for a name that is none
-		return nil, nil, err
-	}
-	unlock, err := lock(d, name)
+// claimAwake is claim for a cluster whose nodes are to be changed: it came up, and runs.
+func claimAwake(ctx context.Context, d Dirs, name string) (*Cluster, func(), error) {
+	c, unlock, err := claim(d, name)
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := Open(d, name)
-	op := fmt.Sprintf("%s cluster %q", what, name)
 	switch {
-	case err != nil:
 	case c.Bare:
-		err = fault.New("machines-bare", op, errors.New("there are only machines of that name"), "choose how many there are when you make them")
-	case c.Removing:
-		err = fault.New("cluster-removing", op, errors.New("its removal has begun"), "finish that with `slipway down "+name+"`")
+		err = fault.New("machines-bare", fmt.Sprintf("change the nodes of cluster %q", name), errors.New("there are only machines of that name"),
+			"choose how many there are when you make them")
 	case !c.Ready:
-		err = fault.New("cluster-unfinished", op, errors.New("its launch has not ended yet"), "finish that with `slipway up --name "+name+"`")
+		err = c.incomplete()
+	default:
+		err = c.AwakeNow(ctx)
 	}
 	if err != nil {
 		unlock()

@@ -21,7 +21,7 @@ type PowerOptions struct {
 }
 
 func (o PowerOptions) validate() error {
-	errs := []error{CheckName(o.Name), local.CheckRoot()}
+	var errs []error
 	if o.Grace < 0 || o.Wait < 0 {
 		errs = append(errs, fault.New("option-invalid", fmt.Sprintf("use --grace %v and --wait %v", o.Grace, o.Wait),
 			errors.New("a time to wait is not negative"), "see --help of the command"))
@@ -31,7 +31,7 @@ func (o PowerOptions) validate() error {
 
 // Stop shuts all machines down at the same time. What is on them stays. It tells whether one ran.
 func Stop(ctx context.Context, d Dirs, o PowerOptions, report engine.Report) (bool, error) {
-	c, unlock, err := claim(d, o)
+	c, unlock, err := o.claim(d)
 	if err != nil {
 		return false, err
 	}
@@ -49,7 +49,7 @@ func Stop(ctx context.Context, d Dirs, o PowerOptions, report engine.Report) (bo
 
 // Start starts the machines that are stopped, and ends when everything is ready. It tells whether one was stopped.
 func Start(ctx context.Context, d Dirs, o PowerOptions, report engine.Report) (bool, error) {
-	c, unlock, err := claim(d, o)
+	c, unlock, err := o.claim(d)
 	if err != nil {
 		return false, err
 	}
@@ -65,7 +65,7 @@ func Start(ctx context.Context, d Dirs, o PowerOptions, report engine.Report) (b
 
 // Pause freezes everything in the machines. It tells whether something was not frozen.
 func Pause(ctx context.Context, d Dirs, o PowerOptions, report engine.Report) (bool, error) {
-	c, unlock, err := claim(d, o)
+	c, unlock, err := o.claim(d)
 	if err != nil {
 		return false, err
 	}
@@ -85,7 +85,7 @@ func Pause(ctx context.Context, d Dirs, o PowerOptions, report engine.Report) (b
 
 // Resume lets paused machines go on, and ends when everything is ready. It tells whether one was paused.
 func Resume(ctx context.Context, d Dirs, o PowerOptions, report engine.Report) (bool, error) {
-	c, unlock, err := claim(d, o)
+	c, unlock, err := o.claim(d)
 	if err != nil {
 		return false, err
 	}
@@ -105,7 +105,7 @@ func Resume(ctx context.Context, d Dirs, o PowerOptions, report engine.Report) (
 
 // Restart stops all machines, or one, and starts them.
 func Restart(ctx context.Context, d Dirs, o PowerOptions, report engine.Report) error {
-	c, unlock, err := claim(d, o)
+	c, unlock, err := o.claim(d)
 	if err != nil {
 		return err
 	}
@@ -142,19 +142,26 @@ func (c *Cluster) toRestart(ctx context.Context, node string) ([]string, error) 
 	return nil, c.nodeUnknown(node, all)
 }
 
-// claim opens a cluster that nobody else works on.
-func claim(d Dirs, o PowerOptions) (*Cluster, func(), error) {
+func (o PowerOptions) claim(d Dirs) (*Cluster, func(), error) {
 	if err := o.validate(); err != nil {
 		return nil, nil, err
 	}
-	if _, err := Open(d, o.Name); err != nil { // a lock would leave a file
+	return claim(d, o.Name)
+}
+
+// claim opens a cluster that nobody else works on.
+func claim(d Dirs, name string) (*Cluster, func(), error) {
+	if err := errors.Join(CheckName(name), local.CheckRoot()); err != nil {
 		return nil, nil, err
 	}
-	unlock, err := lock(d, o.Name)
+	if _, err := Open(d, name); err != nil { // a lock would leave a file
+		return nil, nil, err
+	}
+	unlock, err := lock(d, name)
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := Open(d, o.Name)
+	c, err := Open(d, name)
 	if err == nil && c.Removing {
 		err = c.removing("work on")
 	}

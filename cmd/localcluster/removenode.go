@@ -30,7 +30,7 @@ type RemoveOptions struct {
 // interrupted, and removes a node whose machine does not run as well. The last control plane is not removed: the fault is
 // last-control-plane.
 func RemoveNode(ctx context.Context, d Dirs, o RemoveOptions, report engine.Report) error {
-	c, unlock, err := openToChange(d, o.Name, "remove a node from")
+	c, unlock, err := claimAwake(ctx, d, o.Name)
 	if err != nil {
 		return err
 	}
