@@ -57,11 +57,11 @@ func AddNodes(ctx context.Context, d Dirs, o AddOptions, report engine.Report) (
 	if err := c.join(o); err != nil {
 		return nil, err
 	}
-	added := c.Joining
 	if err := c.bringIn(ctx, report); err != nil {
 		return nil, inTime(ctx, err)
 	}
-	c.Joining = nil
+	added := namesOf(c.Joining)
+	c.Nodes, c.Joining = append(c.Nodes, c.Joining...), nil
 	return added, c.save()
 }
 
@@ -100,19 +100,19 @@ func (c *Cluster) join(o AddOptions) error {
 		if err != nil {
 			return err
 		}
-		c.Nodes, c.Joining = append(c.Nodes, n), append(c.Joining, n.Name)
+		c.Joining = append(c.Joining, n)
 	}
 	return c.save()
 }
 
 func (c *Cluster) sameAddition(o AddOptions) error {
-	first, _ := c.node(c.Joining[0])
+	first := c.Joining[0]
 	if len(c.Joining) == o.Count && first.ControlPlane == o.ControlPlane {
 		return nil
 	}
 	return fault.New("nodes-joining", fmt.Sprintf("add nodes to cluster %q", c.Name()),
-		fmt.Errorf("an addition of %q was interrupted", c.Joining),
-		"complete it with the same command as then, or remove them with `slipway node remove "+c.Name()+" "+c.Joining[0]+"`")
+		fmt.Errorf("an addition of %q was interrupted", namesOf(c.Joining)),
+		"complete it with the same command as then, or remove them with `slipway node remove "+c.Name()+" "+first.Name+"`")
 }
 
 // newNode takes the first name and the first address that nobody has.
@@ -123,7 +123,7 @@ func (c *Cluster) newNode(controlPlane bool) (bootstrap.Node, error) {
 		kind, n.VirtualIPInterface = "cp", machineLink
 	}
 	for i := 1; n.Name == ""; i++ {
-		if name := fmt.Sprintf("%s-%s-%d", c.Name(), kind, i); !c.has(func(o bootstrap.Node) bool { return o.Name == name }) {
+		if name := fmt.Sprintf("%s-%s-%d", c.Name(), kind, i); !c.has(named(name)) {
 			n.Name = name
 		}
 	}
@@ -139,16 +139,22 @@ func (c *Cluster) newNode(controlPlane bool) (bootstrap.Node, error) {
 		"launch a cluster with a larger --subnet")
 }
 
+// allNodes are also those that are joining.
+func (c *Cluster) allNodes() []bootstrap.Node { return slices.Concat(c.Nodes, c.Joining) }
+
 func (c *Cluster) has(match func(bootstrap.Node) bool) bool {
-	return slices.ContainsFunc(c.Nodes, match)
+	return slices.ContainsFunc(c.allNodes(), match)
 }
 
-func (c *Cluster) node(name string) (bootstrap.Node, bool) {
-	i := slices.IndexFunc(c.Nodes, func(n bootstrap.Node) bool { return n.Name == name })
-	if i < 0 {
-		return bootstrap.Node{}, false
+func named(name string) func(bootstrap.Node) bool {
+	return func(n bootstrap.Node) bool { return n.Name == name }
+}
+
+func namesOf(nodes []bootstrap.Node) (names []string) {
+	for _, n := range nodes {
+		names = append(names, n.Name)
 	}
-	return c.Nodes[i], true
+	return names
 }
 
 // bringIn makes the machines and nodes that are joining.
@@ -157,18 +163,12 @@ func (c *Cluster) bringIn(ctx context.Context, report engine.Report) error {
 	if err != nil {
 		return err
 	}
-	var nodes []bootstrap.Node
-	for _, n := range c.Nodes {
-		if slices.Contains(c.Joining, n.Name) {
-			nodes = append(nodes, n)
-		}
-	}
-	if nodes[0].ControlPlane {
+	if c.Joining[0].ControlPlane {
 		if err := c.share(ctx, report); err != nil {
 			return err
 		}
 	}
-	specs, err := c.sign(ctx, from, nodes)
+	specs, err := c.sign(ctx, from, c.Joining)
 	if err != nil {
 		return err
 	}
@@ -189,8 +189,8 @@ func (c *Cluster) speaker(ctx context.Context, but string) (*local.Machine, erro
 		return nil, err
 	}
 	for _, m := range machines {
-		n, ok := c.node(m.Name())
-		if ok && n.ControlPlane && n.Name != but && m.Running() && !slices.Contains(c.Joining, n.Name) {
+		i := slices.IndexFunc(c.Nodes, named(m.Name()))
+		if i >= 0 && c.Nodes[i].ControlPlane && m.Name() != but && m.Running() {
 			return m, nil
 		}
 	}
@@ -202,7 +202,7 @@ func (c *Cluster) speaker(ctx context.Context, but string) (*local.Machine, erro
 func (c *Cluster) sign(ctx context.Context, m *local.Machine, nodes []bootstrap.Node) ([]*bootstrap.NodeSpec, error) {
 	r := server.Request{Cluster: c.Cluster, Nodes: nodes, Bundle: bundleTarget}
 	for _, n := range c.Nodes {
-		if n.ControlPlane && !slices.Contains(c.Joining, n.Name) {
+		if n.ControlPlane {
 			r.Servers = append(r.Servers, fleet.APIAddress(n.Address))
 		}
 	}
@@ -249,7 +249,7 @@ func (c *Cluster) share(ctx context.Context, report engine.Report) error {
 func (c *Cluster) reconverge(ctx context.Context, report engine.Report) error {
 	var specs []*bootstrap.NodeSpec
 	for _, n := range c.Nodes {
-		if n.ControlPlane && !slices.Contains(c.Joining, n.Name) {
+		if n.ControlPlane {
 			specs = append(specs, &bootstrap.NodeSpec{
 				Version: bootstrap.SpecVersion, Cluster: c.Cluster, Node: n, Bundle: bundleTarget, Kept: true,
 			})

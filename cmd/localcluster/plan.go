@@ -143,7 +143,7 @@ func (c *Cluster) machineSpec(n bootstrap.Node) (local.MachineSpec, error) {
 		Hosts:         map[string]netip.Addr{},
 		Resolvers:     c.Resolvers,
 	}
-	for _, other := range c.Nodes {
+	for _, other := range c.allNodes() {
 		s.Hosts[other.Name] = other.Address
 	}
 	if c.Bare {

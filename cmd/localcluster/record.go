@@ -37,8 +37,8 @@ type Record struct {
 	// Bare is set for machines without a cluster; of Cluster they have the name only.
 	Bare   bool    `json:"bare,omitempty"`
 	Shares []Share `json:"shares,omitempty"`
-	// Joining are the nodes whose addition began and was not completed.
-	Joining []string `json:"joining,omitempty"`
+	// Joining are further nodes, whose addition began and was not completed.
+	Joining []bootstrap.Node `json:"joining,omitempty"`
 	// Removing is set as soon as its removal began: from then on it can only be removed.
 	Removing bool `json:"removing,omitempty"`
 	// Starting is set from the start of its machines until all is ready again. Unready are the workloads that were not ready

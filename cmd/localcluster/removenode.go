@@ -46,25 +46,19 @@ func RemoveNode(ctx context.Context, d Dirs, o RemoveOptions, report engine.Repo
 	if err := inTime(ctx, c.takeOut(ctx, n, o.Force, report)); err != nil {
 		return err
 	}
-	c.Nodes = slices.DeleteFunc(c.Nodes, func(other bootstrap.Node) bool { return other.Name == n.Name })
-	c.Joining = slices.DeleteFunc(c.Joining, func(name string) bool { return name == n.Name })
+	c.Nodes, c.Joining = slices.DeleteFunc(c.Nodes, named(n.Name)), slices.DeleteFunc(c.Joining, named(n.Name))
 	return c.save()
 }
 
 func (c *Cluster) removable(name string) (bootstrap.Node, error) {
-	n, ok := c.node(name)
-	if !ok {
-		var names []string
-		for _, other := range c.Nodes {
-			names = append(names, other.Name)
-		}
-		return n, fault.New("node-unknown", fmt.Sprintf("find node %q", name), fmt.Errorf("cluster %q has %q", c.Name(), names),
-			"use one of these names")
+	all := c.allNodes()
+	i := slices.IndexFunc(all, named(name))
+	if i < 0 {
+		return bootstrap.Node{}, c.nodeUnknown(name, namesOf(all))
 	}
-	other := func(o bootstrap.Node) bool {
-		return o.ControlPlane && o.Name != name && !slices.Contains(c.Joining, o.Name)
-	}
-	if n.ControlPlane && !c.has(other) {
+	n := all[i]
+	other := func(o bootstrap.Node) bool { return o.ControlPlane && o.Name != name }
+	if n.ControlPlane && !slices.ContainsFunc(c.Nodes, other) {
 		return n, fault.New("last-control-plane", fmt.Sprintf("remove node %q", name), errors.New("it is the cluster's only control plane"),
 			"add another one first with `slipway node add "+c.Name()+" --control-plane`, or remove the cluster with `slipway down "+c.Name()+"`")
 	}
