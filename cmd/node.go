@@ -17,11 +17,7 @@ import (
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/bootstrap/node"
 	"slipway.dev/slipway/certs"
-	"slipway.dev/slipway/cmd/localcluster"
-	"slipway.dev/slipway/images"
 )
-
-const containerdSocket = "/run/containerd/containerd.sock"
 
 // newNode holds the commands that Slipway runs on a host; nobody types them.
 func newNode(o *options) *cobra.Command {
@@ -34,16 +30,6 @@ func newNode(o *options) *cobra.Command {
 				return err
 			}
 			return node.Converge(c.Context(), spec, jsonEvents(o))
-		},
-	}, &cobra.Command{
-		Use: "import-image", Short: "Import the image archive on standard input", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			names, err := images.ImportArchive(c.Context(), containerdSocket, o.Stdin)
-			answer := localcluster.Imported{Names: names}
-			if err != nil {
-				answer.Error = engine.NewProblem("import-image", err)
-			}
-			return json.NewEncoder(o.Stdout).Encode(answer)
 		},
 	}, &cobra.Command{
 		Use: "certificates", Short: "Print when this host's certificates expire", Args: cobra.NoArgs,

@@ -71,6 +71,11 @@ func (c *Cluster) confirm(ctx context.Context, o Options, report engine.Report) 
 	if err := c.resume(ctx, report); err != nil {
 		return err
 	}
+	if len(o.archives) > 0 {
+		if _, err := c.LoadImages(ctx, o.archives, report); err != nil {
+			return err
+		}
+	}
 	return c.merge(o.Kubeconfig)
 }
 

@@ -25,7 +25,9 @@ type Options struct {
 	Typha                  bool
 	Keys                   certs.Algorithm
 	Wait                   time.Duration
-	Kubeconfig             string // the file that the cluster's context is merged into
+	Kubeconfig             string   // the file that the cluster's context is merged into
+	Images                 []string // archives of images that all nodes get
+	archives               Archives // those, opened
 }
 
 // The pool for machines, out of which each cluster takes a /24.
