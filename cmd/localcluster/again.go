@@ -40,6 +40,7 @@ func (c *Cluster) same(o Options) error {
 	differs("service CIDR", k.ServiceCIDR, o.ServiceCIDR)
 	differs("Typha", k.Typha, o.Typha)
 	differs("keys", c.Keys, o.Keys)
+	differs("registry mirrors", describe(k.Mirrors), describe(fromNodes(o.mirrors, c.Network.Gateway)))
 	if o.Subnet.IsValid() {
 		differs("subnet", c.Subnet, o.Subnet)
 	}

@@ -26,12 +26,13 @@ const bundleTarget = "/var/lib/slipway/bundle"
 // Up launches the cluster, or completes one that was interrupted. One that is up is left as it is.
 func Up(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster, error) {
 	archives, err := OpenArchives(ctx, d, o.Images)
-	if err := errors.Join(o.validate(), local.CheckRoot(), err); err != nil {
+	mirrors, merr := parseMirrors(o.Mirrors, o.Registry.CA)
+	if err := errors.Join(o.validate(), local.CheckRoot(), merr, err); err != nil {
 		archives.Close()
 		return nil, err
 	}
 	defer archives.Close()
-	o.archives = archives
+	o.archives, o.mirrors = archives, mirrors
 	unlock, err := lock(d, o.Name)
 	if err != nil {
 		return nil, err
