@@ -19,8 +19,8 @@ func (o *options) dirs() localcluster.Dirs {
 }
 
 // mirrorHelp explains --registry-mirror.
-const mirrorHelp = "--registry-mirror URL lets pods use images by that registry's own name (HOST:PORT/IMAGE), on this computer or elsewhere;\n" +
-	"HOST=URL has it asked first for the images of the registry HOST (docker.io, quay.io; * for all), and HOST only then.\n" +
+const mirrorHelp = "--registry-mirror URL lets pods use the images of that registry, by its own name (HOST:PORT/IMAGE);\n" +
+	"HOST=URL has it asked before the registry HOST (docker.io, quay.io; * for all) for the images of that one.\n" +
 	"localhost, 127.0.0.1 and names that end in .localhost mean this computer on nodes too, also for a registry that listens on\n" +
 	"127.0.0.1 only and with --egress=false. Over https nodes trust the authorities in --registry-ca besides the system's."
 

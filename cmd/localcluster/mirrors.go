@@ -29,7 +29,8 @@ func parseMirrors(texts []string, ca string) ([]bootstrap.Mirror, error) {
 		if err == nil && ca != "" && strings.HasPrefix(m.URL, "https:") {
 			m.CA, err = authorities(ca)
 		}
-		if err == nil && slices.ContainsFunc(out, func(o bootstrap.Mirror) bool { return o.Host == m.Host && (m.Only || o.Only || o.URL == m.URL) }) {
+		excludes := func(o bootstrap.Mirror) bool { return o.Host == m.Host && (m.Only || o.Only || o.URL == m.URL) }
+		if err == nil && slices.ContainsFunc(out, excludes) {
 			err = fmt.Errorf("%q is there already", m.Host)
 		}
 		if err != nil {

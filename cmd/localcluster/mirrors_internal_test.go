@@ -95,3 +95,23 @@ func empty(t *testing.T) string {
 	}
 	return file
 }
+
+// FuzzMirror: what is accepted becomes one directory's name and a URL that means the same again.
+func FuzzMirror(f *testing.F) {
+	for _, text := range []string{"docker.io=http://localhost:5000", "*=https://registry.example", "http://127.0.0.1:80", "../x=http://a.b"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		got, err := parseMirrors([]string{text}, "")
+		if err != nil {
+			return
+		}
+		m := got[0]
+		if m.Host != filepath.Base(m.Host) || m.Host == ".." || m.Host == "." || strings.ContainsAny(m.Host+m.URL, "\"\\\n ") {
+			t.Errorf("%q became %+v", text, m)
+		}
+		if again, err := parseMirrors([]string{m.Host + "=" + m.URL}, ""); err != nil || again[0].URL != m.URL {
+			t.Errorf("%q became %+v, and that %+v, %v", text, m, again, err)
+		}
+	})
+}

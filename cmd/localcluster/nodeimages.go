@@ -221,7 +221,7 @@ func (c *Cluster) SaveImages(ctx context.Context, refs []string, w io.Writer) er
 		found, err := c.find("save", all, ref)
 		if len(found) > 1 {
 			err = fault.New("image-ambiguous", fmt.Sprintf("save image %q", ref),
-				fmt.Errorf("it means %d images: %s has %s, %s has %s", len(found), found[0].Nodes[0], found[0].Digest, found[1].Nodes[0], found[1].Digest),
+				fmt.Errorf("%s has %s, and %s has %s", found[0].Nodes[0], found[0].Digest, found[1].Nodes[0], found[1].Digest),
 				"load the right one into all nodes first, or name one of them")
 		}
 		errs = append(errs, err)

@@ -244,6 +244,8 @@ func TestInterrupted(t *testing.T) {
 func FuzzOpen(f *testing.F) {
 	f.Add([]byte("text"))
 	f.Add(bytes.Repeat([]byte{0}, 1024))
+	f.Add(dockerArchive(f, randomImage(f, runtime.GOARCH), "echo:test"))
+	f.Add(packed(f, ociLayout(f, map[string]v1.Image{"echo:test": randomImage(f, runtime.GOARCH)})))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		a, err := archive.Open(t.Context(), write(t, data), t.TempDir())
 		if err == nil {

@@ -18,7 +18,7 @@ import (
 // dockerIndex is the file that lists the images of what `docker save` writes.
 const dockerIndex = "manifest.json"
 
-// dockerImage is one of them: https://github.com/moby/docker-image-spec/blob/v1.3.1/spec.md#combined-image-json--filesystem-changeset-format
+// dockerImage is one of them: https://github.com/moby/docker-image-spec/blob/v1.3.1/spec.md
 type dockerImage struct {
 	Config   string
 	RepoTags []string

@@ -20,7 +20,7 @@ import (
 	"slipway.dev/slipway/internal/fault"
 )
 
-func randomImage(t *testing.T, arch string) v1.Image {
+func randomImage(t testing.TB, arch string) v1.Image {
 	t.Helper()
 	i, err := random.Image(1<<10, 2)
 	if err != nil {
@@ -40,7 +40,7 @@ func randomImage(t *testing.T, arch string) v1.Image {
 }
 
 // dockerArchive has compressed layers, as this library writes them.
-func dockerArchive(t *testing.T, image v1.Image, refs ...string) []byte {
+func dockerArchive(t testing.TB, image v1.Image, refs ...string) []byte {
 	t.Helper()
 	images := map[name.Tag]v1.Image{}
 	for _, ref := range refs {
@@ -58,7 +58,7 @@ func dockerArchive(t *testing.T, image v1.Image, refs ...string) []byte {
 }
 
 // ociLayout is a directory with these images under these names.
-func ociLayout(t *testing.T, images map[string]v1.Image) string {
+func ociLayout(t testing.TB, images map[string]v1.Image) string {
 	t.Helper()
 	dir := t.TempDir()
 	path, err := layout.Write(dir, empty.Index)
@@ -78,7 +78,7 @@ func ociLayout(t *testing.T, images map[string]v1.Image) string {
 }
 
 // packed is a directory as a tar archive.
-func packed(t *testing.T, dir string) []byte {
+func packed(t testing.TB, dir string) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
@@ -88,7 +88,7 @@ func packed(t *testing.T, dir string) []byte {
 	return out.Bytes()
 }
 
-func zipped(t *testing.T, data []byte) []byte {
+func zipped(t testing.TB, data []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	z := gzip.NewWriter(&out)
@@ -101,7 +101,7 @@ func zipped(t *testing.T, data []byte) []byte {
 	return out.Bytes()
 }
 
-func write(t *testing.T, content []byte) string {
+func write(t testing.TB, content []byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "archive")
 	if err := os.WriteFile(path, content, 0o600); err != nil {
@@ -110,7 +110,7 @@ func write(t *testing.T, content []byte) string {
 	return path
 }
 
-func wantFaults(t *testing.T, err error, ids ...string) {
+func wantFaults(t testing.TB, err error, ids ...string) {
 	t.Helper()
 	found := fault.All(err)
 	if len(found) != len(ids) {
@@ -124,7 +124,7 @@ func wantFaults(t *testing.T, err error, ids ...string) {
 }
 
 // plainDocker is what docker before 25 writes: layers as they are, one of them a link to another image's.
-func plainDocker(t *testing.T, config string, layers map[string][]byte, links map[string]string, manifest string) []byte {
+func plainDocker(t testing.TB, config string, layers map[string][]byte, links map[string]string, manifest string) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
