@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -326,12 +327,13 @@ func (i *imagesTest) interrupted(t *testing.T) {
 	if err := load.Start(); err != nil {
 		t.Fatal(err)
 	}
-	arriving := filepath.Join(os.Getenv(stateVar), "clusters", i.name, "machines/*/containerd/io.containerd.content.v1.content/ingest/*/data")
+	arriving := filepath.Join(os.Getenv(stateVar), "clusters", i.name, "machines/*/data/containerd/io.containerd.content.v1.content/ingest/*/data")
 	eventually(t, "a layer is on its way", time.Minute, func() error {
-		if found, err := filepath.Glob(arriving); err != nil || len(found) == 0 {
-			return fmt.Errorf("there is nothing: %w", err)
+		found, err := filepath.Glob(arriving)
+		if err == nil && len(found) == 0 {
+			err = errors.New("there is none")
 		}
-		return nil
+		return err
 	})
 	if err := load.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
