@@ -167,6 +167,7 @@ func (i *imagesTest) onlyNew(t *testing.T) {
 		strings.Count(r.stderr, "was sent 0 of 7 blobs") != 2 {
 		t.Errorf("loading both again: %v", r)
 	}
+	t.Log(r)
 	i.runs(t, "app", "app:1", "Never")
 }
 
@@ -225,8 +226,10 @@ func (i *imagesTest) list(t *testing.T) {
 	if got := i.listed(t)[app]; !slices.Equal(got.Lacking, []string{"img-worker-1"}) {
 		t.Errorf("after one node lost it: %+v", got)
 	}
-	if text := slipway(t, "images", "list", i.name).stdout; !strings.Contains(text, "all but img-worker-1") {
-		t.Errorf("the table: %s", text)
+	text := slipway(t, "images", "list", i.name).stdout
+	t.Log("\n" + text)
+	if !strings.Contains(text, "all but img-worker-1") {
+		t.Error("the table does not say which node lacks it")
 	}
 	slipway(t, "images", "load", i.name, filepath.Join(i.dir, "second.tar"))
 	if got := i.listed(t)[app]; len(got.Lacking) > 0 {
