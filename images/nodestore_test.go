@@ -18,9 +18,11 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
 
 	"slipway.dev/slipway/images"
 	"slipway.dev/slipway/images/archive"
@@ -177,10 +179,72 @@ func TestNodeStore(t *testing.T) {
 	wantStored(t, c, nothing) // with the last image, all blobs and layers are gone
 
 	again := opened(t, out)
+	dockerReads(t, out, "app:2")
 	wantSent(t, s, again, 7, 7)
 	if got := listed(t, s); got["docker.io/library/app:1"].Digest != list["docker.io/library/app:1"].Digest {
 		t.Errorf("saved and loaded: %v, before: %v", got, list)
 	}
+}
+
+// dockerReads reads an image as `docker load` does, by the list that it writes itself.
+func dockerReads(t *testing.T, file, ref string) {
+	t.Helper()
+	tag, err := name.NewTag(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := tarball.ImageFromPath(file, &tag)
+	if err == nil {
+		err = validate.Image(image)
+	}
+	if err != nil {
+		t.Errorf("read %s with docker's list: %v", ref, err)
+	}
+}
+
+// TestNodeStoreIndex loads an image for several platforms, of which the archive has only this computer's, and saves it.
+func TestNodeStoreIndex(t *testing.T) {
+	u := &images.Unpacked{Files: t.TempDir()}
+	if err := testenv.NeedBundle(t).Extract("containerd", u.Files); err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(runDir(t), "s")
+	startContainerdAt(t, u, t.TempDir(), socket)
+	s := nodeStore(t, socket)
+	a := opened(t, indexLayout(t))
+	wantSent(t, s, a, 5, 5)
+	stored := listed(t, s)["docker.io/library/many:1"]
+	if stored.Digest != a.Images[0].Target.Digest || stored.ID == "" {
+		t.Errorf("got %+v", stored)
+	}
+	out := filepath.Join(t.TempDir(), "saved.tar")
+	saveTo(t, s, out, stored)
+	if again := opened(t, out); again.Images[0].Target.Digest != stored.Digest || len(again.Images[0].Blobs) != 5 {
+		t.Errorf("saved %+v", again.Images)
+	}
+	dockerReads(t, out, "many:1")
+}
+
+func indexLayout(t *testing.T) string {
+	t.Helper()
+	foreign := imageOf(t, randomLayer(t))
+	index := mutate.AppendManifests(empty.Index,
+		mutate.IndexAddendum{Add: foreign, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "s390x"}}},
+		mutate.IndexAddendum{Add: imageOf(t, randomLayer(t), randomLayer(t)),
+			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: runtime.GOARCH}}})
+	dir := t.TempDir()
+	path, err := layout.Write(dir, empty.Index)
+	if err == nil {
+		err = path.AppendIndex(index, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": "many:1"}))
+	}
+	missing, derr := foreign.Digest()
+	if err = errors.Join(err, derr); err == nil {
+		err = os.Remove(filepath.Join(dir, "blobs/sha256", missing.Hex))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // wantStored compares all that a containerd has with what it had.
