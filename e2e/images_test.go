@@ -253,7 +253,16 @@ func (i *imagesTest) refused(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	flipped := i.archive(t, "flipped", "flipped:1")
+	if data, err = os.ReadFile(flipped); err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)/3] ^= 1 // in the layer with the program
+	if err := os.WriteFile(flipped, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	before := i.listed(t)
+	refusal{id: "image-unreadable", says: flipped}.check(t, invocation{args: []string{"images", "load", i.name, flipped}}.run(t))
 	r := invocation{args: []string{"images", "load", i.name, i.archive(t, "good", "good:1"), text, foreign, damaged}}.run(t)
 	if r.code != 1 || strings.Count(r.stderr, "error[image-unreadable]") != 2 || strings.Count(r.stderr, "error[image-platform]") != 1 {
 		t.Errorf("%v", r)

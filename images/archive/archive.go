@@ -9,6 +9,7 @@ import (
 	"runtime"
 
 	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/pkg/archive/compression"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -36,8 +37,9 @@ type Image struct {
 
 // blob is a file of the archive, or something that was made of such.
 type blob struct {
-	file string
-	data []byte
+	file  string
+	data  []byte
+	plain digest.Digest // of a layer that has no digest but unpacked
 }
 
 // Open reads what is in the archive; all that is wrong with it is reported at once. One that is compressed, or comes through a
@@ -141,12 +143,28 @@ func (a *Archive) verify(ctx context.Context, d v1.Descriptor) error {
 	if r.Size() != d.Size {
 		return fmt.Errorf("blob %s has %d bytes, not %d", d.Digest, r.Size(), d.Size)
 	}
-	v := d.Digest.Verifier()
-	if _, err := io.Copy(v, cancelled{ctx, content.NewReader(r)}); err != nil {
-		return fmt.Errorf("blob %s: %w", d.Digest, err)
+	if err := matches(ctx, content.NewReader(r), d.Digest); err != nil {
+		return err
+	}
+	b := a.made[d.Digest]
+	if b.plain == "" {
+		return nil
+	}
+	plain, err := compression.DecompressStream(content.NewReader(r))
+	if err != nil {
+		return fmt.Errorf("layer %s: %w", b.file, err)
+	}
+	defer plain.Close()
+	return matches(ctx, plain, b.plain)
+}
+
+func matches(ctx context.Context, r io.Reader, d digest.Digest) error {
+	v := d.Verifier()
+	if _, err := io.Copy(v, cancelled{ctx, r}); err != nil {
+		return fmt.Errorf("blob %s: %w", d, err)
 	}
 	if !v.Verified() {
-		return fmt.Errorf("blob %s is damaged: its content does not match its digest", d.Digest)
+		return fmt.Errorf("blob %s is damaged: its content does not match its digest", d)
 	}
 	return nil
 }

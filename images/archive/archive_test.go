@@ -148,6 +148,10 @@ func TestPlainLayers(t *testing.T) {
 	first := digest.FromBytes(one)
 	wantFaults(t, a.Verify(t.Context(), func(d digest.Digest) bool { return d == first }), "image-unreadable")
 
+	zip := zipped(t, one)
+	a = open(t, write(t, plainDocker(t, config, map[string][]byte{"a/layer.tar": zip, "c/layer.tar": zip}, links, manifest)))
+	wantFaults(t, a.Verify(t.Context(), nil), "image-unreadable") // the second is the first again
+
 	short := strings.Replace(manifest, `,"b/layer.tar"`, "", 1)
 	_, err := archive.Open(t.Context(), write(t, plainDocker(t, config, damaged, links, short)), t.TempDir())
 	wantFaults(t, err, "image-unreadable")

@@ -103,7 +103,6 @@ func (a *Archive) dockerLayer(ctx context.Context, file string, plain digest.Dig
 	d.Size, d.Digest, d.MediaType = r.Size(), plain, v1.MediaTypeImageLayer
 	switch kind := compressionOf(r); kind {
 	case compression.Uncompressed:
-		err = d.Digest.Validate()
 	case compression.Gzip:
 		d.MediaType = v1.MediaTypeImageLayerGzip
 	case compression.Zstd:
@@ -111,11 +110,12 @@ func (a *Archive) dockerLayer(ctx context.Context, file string, plain digest.Dig
 	default:
 		err = fmt.Errorf("layer %s is compressed in a way that is not known", file)
 	}
+	b := blob{file: file}
 	if err == nil && d.MediaType != v1.MediaTypeImageLayer {
 		hash := digest.Canonical.Digester()
 		_, err = io.Copy(hash.Hash(), cancelled{ctx, content.NewReader(r)})
-		d.Digest = hash.Digest()
+		d.Digest, b.plain = hash.Digest(), plain
 	}
-	a.made[d.Digest] = blob{file: file}
-	return d, err
+	a.made[d.Digest] = b
+	return d, errors.Join(err, plain.Validate())
 }
