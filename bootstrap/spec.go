@@ -88,6 +88,20 @@ type Cluster struct {
 	Dedicated bool `json:"dedicated,omitempty"`
 	// NoCNI leaves the pods' network to the administrator: nodes are ready when he has installed one.
 	NoCNI bool `json:"noCNI,omitempty"`
+	// Mirrors are registries that nodes pull images from in place of others.
+	Mirrors []Mirror `json:"mirrors,omitempty"`
+}
+
+// AnyHost is the Host of a mirror for all registries that have no mirror of their own.
+const AnyHost = "*"
+
+// Mirror is a registry that is asked first for the images of another.
+type Mirror struct {
+	Host string `json:"host"`         // the other, as the names of images begin
+	URL  string `json:"url"`          // http or https, host and port
+	CA   string `json:"ca,omitempty"` // authorities that its certificate may be from, besides the host's, in PEM
+	// Only is set where there is no other: nobody else is asked.
+	Only bool `json:"only,omitempty"`
 }
 
 // Invite is a bootstrap token and, where control planes may join too, the key that their shared files are encrypted with.

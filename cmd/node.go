@@ -18,11 +18,7 @@ import (
 	"slipway.dev/slipway/bootstrap/node"
 	"slipway.dev/slipway/bootstrap/server"
 	"slipway.dev/slipway/certs"
-	"slipway.dev/slipway/cmd/localcluster"
-	"slipway.dev/slipway/images"
 )
-
-const containerdSocket = "/run/containerd/containerd.sock"
 
 // addNodeInternals adds the commands that Slipway runs on a host; nobody types them.
 func addNodeInternals(c *cobra.Command, o *options) {
@@ -34,16 +30,6 @@ func addNodeInternals(c *cobra.Command, o *options) {
 				return err
 			}
 			return node.Converge(c.Context(), spec, jsonEvents(o))
-		},
-	}, {
-		Use: "import-image", Short: "Import the image archive on standard input", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			names, err := images.ImportArchive(c.Context(), containerdSocket, o.Stdin)
-			answer := localcluster.Imported{Names: names}
-			if err != nil {
-				answer.Error = engine.NewProblem("import-image", err)
-			}
-			return json.NewEncoder(o.Stdout).Encode(answer)
 		},
 	}, {
 		Use: "certificates", Short: "Print when this host's certificates expire", Args: cobra.NoArgs,

@@ -18,6 +18,12 @@ func (o *options) dirs() localcluster.Dirs {
 	return localcluster.Dirs{Cache: o.CacheDir, State: o.StateDir, Run: o.RunDir}
 }
 
+// mirrorHelp explains --registry-mirror.
+const mirrorHelp = "--registry-mirror URL lets pods use the images of that registry, by its own name (HOST:PORT/IMAGE);\n" +
+	"HOST=URL has it asked before the registry HOST (docker.io, quay.io; * for all) for the images of that one.\n" +
+	"localhost, 127.0.0.1 and names that end in .localhost mean this computer on nodes too, also for a registry that listens on\n" +
+	"127.0.0.1 only and with --egress=false. Over https nodes trust the authorities in --registry-ca besides the system's."
+
 func newUp(o *options) *cobra.Command {
 	var u localcluster.Options
 	var output outputFormat
@@ -27,9 +33,14 @@ func newUp(o *options) *cobra.Command {
 		Short: "Launch a cluster on this computer",
 		Long: "Makes machines on this computer (containers with systemd, on a bridge of their own), launches a cluster on them and\n" +
 			"merges its kubeconfig into $KUBECONFIG or ~/.kube/config as context slipway-NAME. Needs root. Running it again\n" +
-			"completes a launch that was interrupted, starts machines that were stopped, and changes nothing on a cluster that is up.",
-		Example: "  slipway up\n  slipway up --name ci --workers 2 --egress=false -o json",
-		Args:    cobra.NoArgs,
+			"completes a launch that was interrupted, starts machines that were stopped, and changes nothing on a cluster that is up\n" +
+			"but loading what nodes lack of the files with --image.\n\n" + mirrorHelp,
+		Example: "  slipway up\n  slipway up --name ci --workers 2 --egress=false -o json\n" +
+			"  slipway up --image app.tar --image db.tar\n" +
+			"  slipway up --registry-mirror http://localhost:5000                 # image: localhost:5000/app:1\n" +
+			"  slipway up --registry-mirror docker.io=http://localhost:5000       # image: nginx\n" +
+			"  slipway up --registry-mirror https://registry.localhost:5001 --registry-ca ca.crt",
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var err error
 			if u.Subnet, u.PodCIDR, u.ServiceCIDR, err = prefixes(subnet, pods, services); err != nil {
@@ -58,6 +69,8 @@ func newUp(o *options) *cobra.Command {
 	f.StringVar(&u.Version, "kubernetes-version", "", "Kubernetes version or minor (default: the newest supported)")
 	f.StringVar(&u.Bundle, "bundle", "", bundleUsage+" (default: the built one of that version)")
 	registryFlags(c, &u.Registry)
+	f.StringArrayVar(&u.Mirrors, "registry-mirror", nil, "registry that nodes pull from, as [HOST=]URL; may be repeated, see above")
+	f.StringArrayVar(&u.Images, "image", nil, "file with images for all nodes, in an archive as for images load; may be repeated")
 	f.BoolVar(&u.Egress, "egress", true, "let the cluster reach beyond this computer")
 	f.DurationVar(&u.Wait, "wait", 2*time.Minute, "how long to wait until everything is ready")
 	f.StringVar((*string)(&u.Keys), "key-algorithm", string(certs.ECDSA), "of all keys and certificates: ecdsa (P-256) or rsa (2048 bits)")

@@ -36,6 +36,7 @@ func (c *Cluster) same(o Options) error {
 	differs("service CIDR", k.ServiceCIDR, o.ServiceCIDR)
 	differs("Typha", k.Typha, o.Typha)
 	differs("keys", c.Keys, o.Keys)
+	differs("registry mirrors", describe(k.Mirrors), describe(fromNodes(o.mirrors, c.Network.Gateway)))
 	if o.Subnet.IsValid() {
 		differs("subnet", c.Subnet, o.Subnet)
 	}
@@ -82,6 +83,11 @@ func (c *Cluster) confirm(ctx context.Context, o Options, report engine.Report) 
 	}
 	if err := c.settle(ctx, started, report); err != nil { // of what was up, pods are the user's own affair
 		return err
+	}
+	if len(o.archives) > 0 {
+		if _, err := c.LoadImages(ctx, o.archives, report); err != nil {
+			return err
+		}
 	}
 	return c.merge(o.Kubeconfig)
 }

@@ -177,7 +177,11 @@ func (c *Cluster) bringIn(ctx context.Context, report engine.Report) error {
 		return err
 	}
 	ready := func(ctx context.Context, s *bootstrap.NodeSpec) (*fleet.Host, error) {
-		return c.machine(ctx, p, s, report)
+		m, err := c.machine(ctx, p, s, report)
+		if err != nil {
+			return nil, err
+		}
+		return hostOf(m), nil
 	}
 	return fleet.Converge(ctx, specs, ready, report)
 }

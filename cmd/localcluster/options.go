@@ -25,7 +25,11 @@ type Options struct {
 	Typha                  bool
 	Keys                   certs.Algorithm
 	Wait                   time.Duration
-	Kubeconfig             string // the file that the cluster's context is merged into
+	Kubeconfig             string             // the file that the cluster's context is merged into
+	Images                 []string           // archives of images that all nodes get
+	Mirrors                []string           // of registries, [HOST=]URL each; Registry.CA is theirs too
+	archives               Archives           // Images, opened
+	mirrors                []bootstrap.Mirror // Mirrors, parsed
 }
 
 // The pool for machines, out of which each cluster takes a /24.

@@ -77,7 +77,7 @@ func newRecord(o Options, b *images.Bundle, u *images.Unpacked, self string) Rec
 		Layers: []string{self, u.Files, u.Rootfs}, Programs: u.Files, Store: u.Containerd,
 		Network: local.Network{
 			Cluster: o.Name, Subnet: o.Subnet, Gateway: gateway,
-			Fenced: []netip.Prefix{o.PodCIDR, o.ServiceCIDR}, Egress: o.Egress,
+			Fenced: []netip.Prefix{o.PodCIDR, o.ServiceCIDR}, Egress: o.Egress, Loopback: loopbackPorts(o.mirrors),
 		},
 	}
 	if o.Egress {
@@ -100,7 +100,7 @@ func newRecord(o Options, b *images.Bundle, u *images.Unpacked, self string) Rec
 	r.Cluster = bootstrap.Cluster{
 		Name: o.Name, KubernetesVersion: b.KubernetesVersion(), PodCIDR: o.PodCIDR, ServiceCIDR: o.ServiceCIDR,
 		DNSDomain: bootstrap.DefaultDNSDomain, Endpoint: fleet.APIAddress(r.Nodes[0].Address), Workers: o.Workers,
-		UpstreamDNS: len(r.Resolvers) > 0, Typha: o.Typha, Dedicated: o.Workers > 0,
+		UpstreamDNS: len(r.Resolvers) > 0, Typha: o.Typha, Dedicated: o.Workers > 0, Mirrors: fromNodes(o.mirrors, gateway),
 		Balanced: true, Closed: true, ExtraSANs: []string{shared.Addr().String()},
 	}
 	if o.ControlPlanes > 1 {
@@ -145,6 +145,11 @@ func (c *Cluster) machineSpec(n bootstrap.Node) (local.MachineSpec, error) {
 	}
 	for _, other := range c.allNodes() {
 		s.Hosts[other.Name] = other.Address
+	}
+	for _, m := range c.Cluster.Mirrors {
+		if host := mirrorURL(m).Hostname(); nameOfThisComputer(host) {
+			s.Hosts[host] = c.Network.Gateway
+		}
 	}
 	if c.Bare {
 		s.Binds, s.OnLink = c.bareBinds(), nil

@@ -40,6 +40,11 @@ func addBridge(n Network) error {
 	if err := disableIPv6(name); err != nil {
 		return err
 	}
+	if len(n.Loopback) > 0 {
+		if err := routeLoopback(name); err != nil {
+			return err
+		}
+	}
 	addr := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(n.Gateway, n.Subnet.Bits()))}
 	if err := netlink.AddrReplace(link, addr); err != nil {
 		return fmt.Errorf("give bridge %q the address %q: %w", name, n.Gateway, err)

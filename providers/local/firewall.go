@@ -31,6 +31,9 @@ func addFirewall(n Network) error {
 	} else {
 		addSeclusion(c, t, n)
 	}
+	if len(n.Loopback) > 0 {
+		addLoopback(c, t, n)
+	}
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("write nft table %q: %w", t.Name, err)
 	}
@@ -60,6 +63,7 @@ func addSeclusion(c *nftables.Conn, t *nftables.Table, n Network) {
 	drop(c, t, forward, link(expr.MetaKeyIIFNAME, expr.CmpOpEq, bridge), link(expr.MetaKeyOIFNAME, expr.CmpOpNeq, bridge))
 	drop(c, t, forward, link(expr.MetaKeyIIFNAME, expr.CmpOpNeq, bridge), link(expr.MetaKeyOIFNAME, expr.CmpOpEq, bridge))
 	input := c.AddChain(filterChain(t, "input", nftables.ChainHookInput))
+	acceptLoopback(c, t, input, n)
 	drop(c, t, input, link(expr.MetaKeyIIFNAME, expr.CmpOpEq, bridge), ipv4(), destinationIsNot(n))
 }
 

@@ -21,6 +21,8 @@ type Network struct {
 	Gateway netip.Addr     `json:"gateway"` // this computer's address on the bridge
 	Fenced  []netip.Prefix `json:"fenced"`  // used inside the cluster only: blackholed on this computer
 	Egress  bool           `json:"egress"`  // machines may reach beyond the bridge
+	// Loopback are TCP ports of this computer's 127.0.0.1 that machines reach at the gateway's address.
+	Loopback []uint16 `json:"loopback,omitempty"`
 }
 
 // EnsureNetwork makes the network of a cluster, or completes one that was half made. The fences
