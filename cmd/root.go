@@ -65,7 +65,7 @@ func newRoot(o *options) *cobra.Command {
 	}
 	root.AddCommand(newUp(o), newDown(o), newList(o), newStatus(o), newKubeconfig(o), newKubectl(o), newSSH(o),
 		newLogs(o), newMachines(o), newPlan(o), newInit(o), newJoin(o), newPrepare(o), newReset(o), newDoctor(o), newToken(o), newCerts(o),
-		newImagesWithLoad(o), newVersion(o), newNode(o))
+		newImagesWithLoad(o), newVersion(o), newConfig(o), newNode(o))
 	return root
 }
 

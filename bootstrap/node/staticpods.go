@@ -33,6 +33,8 @@ const (
 type component struct {
 	name string
 	args []string
+	// changed are the names of the flags that the cluster's settings have changed or added.
+	changed []string
 
 	annotations map[string]string
 	cpu         string

@@ -40,6 +40,7 @@ func (c *Cluster) same(o Options) error {
 	differs("service CIDR", k.ServiceCIDR, o.ServiceCIDR)
 	differs("Typha", k.Typha, o.Typha)
 	differs("keys", c.Keys, o.Keys)
+	c.sameExtras(o, differs)
 	if o.Subnet.IsValid() {
 		differs("subnet", c.Subnet, o.Subnet)
 	}
@@ -188,7 +189,9 @@ func (c *Cluster) notReady(ctx context.Context, client kubernetes.Interface, sin
 	ready := map[string]bool{}
 	for _, n := range nodes.Items {
 		for _, cond := range n.Status.Conditions {
-			ready[n.Name] = ready[n.Name] || cond.Type == corev1.NodeReady && cond.Status == corev1.ConditionTrue &&
+			// Without a network of ours it is enough that the kubelet has said how the node is.
+			good := cond.Status == corev1.ConditionTrue || c.Cluster.NoCNI
+			ready[n.Name] = ready[n.Name] || cond.Type == corev1.NodeReady && good &&
 				!cond.LastHeartbeatTime.Time.Before(since[n.Name])
 		}
 	}

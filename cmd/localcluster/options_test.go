@@ -18,13 +18,13 @@ import (
 
 func goodOptions() Options {
 	return Options{
-		Name: "a", ControlPlanes: 1, Wait: time.Minute, Keys: certs.ECDSA,
+		Name: "a", ControlPlanes: 1, Wait: time.Minute, Keys: certs.ECDSA, CNI: "calico", DNSDomain: "cluster.local",
 		PodCIDR: netip.MustParsePrefix(bootstrap.DefaultPodCIDR), ServiceCIDR: netip.MustParsePrefix(bootstrap.DefaultServiceCIDR),
 	}
 }
 
 func TestValidate(t *testing.T) {
-	if err := goodOptions().validate(); err != nil {
+	if err := goodOptions().Validate(); err != nil {
 		t.Errorf("the defaults: %v", err)
 	}
 	for _, tt := range []struct {
@@ -53,7 +53,7 @@ func TestValidate(t *testing.T) {
 			o := goodOptions()
 			tt.change(&o)
 			var got []string
-			for _, f := range fault.All(o.validate()) {
+			for _, f := range fault.All(o.Validate()) {
 				got = append(got, f.ID)
 				if f.Next == "" {
 					t.Errorf("%v has no advice", f)

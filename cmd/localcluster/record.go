@@ -37,6 +37,7 @@ type Record struct {
 	// Bare is set for machines without a cluster; of Cluster they have the name only.
 	Bare   bool    `json:"bare,omitempty"`
 	Shares []Share `json:"shares,omitempty"`
+	Mounts []Mount `json:"mounts,omitempty"`
 	// Removing is set as soon as its removal began: from then on it can only be removed.
 	Removing bool `json:"removing,omitempty"`
 	// What machines are made of, so that all that are made later are like the first.

@@ -25,7 +25,7 @@ const bundleTarget = "/var/lib/slipway/bundle"
 
 // Up launches the cluster, or completes one that was interrupted. One that is up is left as it is.
 func Up(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster, error) {
-	if err := errors.Join(o.validate(), local.CheckRoot()); err != nil {
+	if err := errors.Join(o.Validate(), local.CheckRoot()); err != nil {
 		return nil, err
 	}
 	unlock, err := lock(d, o.Name)
@@ -121,9 +121,14 @@ func prepare(ctx context.Context, d Dirs, o Options, report engine.Report) (*ima
 	if berr == nil && askedRef(o) == "" {
 		b, berr = openBundle(dir, o)
 	}
+	if b != nil && o.version() == "" {
+		berr = errors.Join(berr, o.checkSettings(b.KubernetesVersion()))
+	}
 	err := errors.Join(p.Check(ctx), certs.CheckKubeconfig(o.Kubeconfig), berr, checkSpace(d.State))
 	if err == nil && b == nil { // it may be large, and is not pulled in vain
-		b, err = pullBundle(ctx, d, o, report)
+		if b, err = pullBundle(ctx, d, o, report); err == nil {
+			err = o.checkSettings(b.KubernetesVersion())
+		}
 	}
 	if err != nil {
 		return nil, nil, err

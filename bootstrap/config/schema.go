@@ -1,0 +1,153 @@
+package config
+
+import (
+	"embed"
+	"encoding"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kubelet "k8s.io/kubelet/config/v1beta1"
+
+	"slipway.dev/slipway/bootstrap/settings"
+)
+
+//go:embed examples/*.yaml
+var examples embed.FS
+
+// Kinds are all that there are.
+func Kinds() []string { return []string{LocalKind, InitKind, JoinKind} }
+
+// Example is a file with all fields of a kind, which says what is so without it. What has no default is commented out.
+func Example(kind string) ([]byte, error) { return examples.ReadFile("examples/" + kind + ".yaml") }
+
+func kindType(kind string) (reflect.Type, error) {
+	switch kind {
+	case LocalKind:
+		return reflect.TypeFor[LocalCluster](), nil
+	case InitKind:
+		return reflect.TypeFor[InitConfiguration](), nil
+	case JoinKind:
+		return reflect.TypeFor[JoinConfiguration](), nil
+	}
+	return nil, fmt.Errorf("there is no kind %q", kind)
+}
+
+// schema is a part of a JSON Schema: https://json-schema.org/draft/2020-12
+type schema map[string]any
+
+// Schema gives the JSON Schema of a kind.
+func Schema(kind string) ([]byte, error) {
+	t, err := kindType(kind)
+	if err != nil {
+		return nil, err
+	}
+	s := schemaOf(t, "yaml")
+	s["$schema"], s["title"] = "https://json-schema.org/draft/2020-12/schema", kind
+	s["required"] = []string{"apiVersion", "kind"}
+	p, _ := s["properties"].(schema)
+	p["apiVersion"] = schema{"const": APIVersion, "description": "version of the format"}
+	p["kind"] = schema{"const": kind, "description": "what the file is for"}
+	if _, ok := p["kubelet"]; ok {
+		part := schemaOf(reflect.TypeFor[kubelet.KubeletConfiguration](), "json")
+		part["description"] = description(t, "Kubelet")
+		p["kubelet"] = part
+	}
+	return json.MarshalIndent(s, "", "  ")
+}
+
+func description(t reflect.Type, field string) string {
+	f, _ := t.FieldByName(field)
+	return f.Tag.Get("doc")
+}
+
+// schemaOf describes a type by the names that its fields have in YAML, for our own types, or in JSON, for Kubernetes'.
+func schemaOf(t reflect.Type, tag string) schema {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch t {
+	case reflect.TypeFor[time.Duration](), reflect.TypeFor[metav1.Duration]():
+		return schema{"type": "string", "examples": []string{"90s", "24h"}}
+	}
+	pointer := reflect.PointerTo(t)
+	if pointer.Implements(reflect.TypeFor[json.Unmarshaler]()) || pointer.Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
+		return schema{"type": []string{"string", "number"}}
+	}
+	switch t.Kind() {
+	case reflect.Bool:
+		return schema{"type": "boolean"}
+	case reflect.String:
+		return schema{"type": "string"}
+	case reflect.Slice:
+		return schema{"type": "array", "items": schemaOf(t.Elem(), tag)}
+	case reflect.Map:
+		return schema{"type": "object", "additionalProperties": schemaOf(t.Elem(), tag)}
+	case reflect.Struct:
+		return structSchema(t, tag)
+	case reflect.Float32, reflect.Float64:
+		return schema{"type": "number"}
+	case reflect.Interface:
+		return schema{}
+	default:
+		return schema{"type": "integer"}
+	}
+}
+
+func structSchema(t reflect.Type, tag string) schema {
+	properties := schema{}
+	for _, f := range reflect.VisibleFields(t) {
+		name, _, _ := strings.Cut(f.Tag.Get(tag), ",")
+		if name == "" || name == "-" {
+			continue
+		}
+		s := schemaOf(f.Type, tag)
+		if text := f.Tag.Get("doc"); text != "" {
+			s["description"] = text
+		}
+		if values := f.Tag.Get("enum"); values != "" {
+			s["enum"] = strings.Split(values, ",")
+		}
+		loosen(name, s)
+		properties[name] = s
+	}
+	return schema{"type": "object", "properties": properties, "additionalProperties": false}
+}
+
+// loosen lets texts that look like something else to YAML be written as they are, since we read them as they are written.
+func loosen(name string, s schema) {
+	switch name {
+	case "kubernetesVersion":
+		s["type"] = []string{"string", "number"}
+	case "extraArgs":
+		s["additionalProperties"] = schema{"type": []string{"string", "number", "boolean"}}
+	}
+}
+
+// fieldNames are those of a type and of all below it, for suggestions.
+func fieldNames(t reflect.Type, yield func(string) bool) bool {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct {
+		return true
+	}
+	for _, f := range reflect.VisibleFields(t) {
+		name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		if name == "" {
+			continue // its own fields are visible
+		}
+		if !yield(name) || !fieldNames(f.Type, yield) {
+			return false
+		}
+	}
+	return true
+}
+
+// suggestion is the field of a kind whose name is most like one that there is not, if one is.
+func suggestion(into any, name string) string {
+	return settings.Meant(name, func(yield func(string) bool) { fieldNames(reflect.TypeOf(into), yield) })
+}
