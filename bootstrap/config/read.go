@@ -7,13 +7,17 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 
 	// Not sigs.k8s.io/yaml: by way of JSON, a version of 1.30 becomes 1.3 and a token of digits another number, there are
 	// no line numbers, and only the first unknown field is told.
 	"go.yaml.in/yaml/v3"
 
+	"slipway.dev/slipway/bootstrap/settings"
 	"slipway.dev/slipway/internal/fault"
 )
 
@@ -154,8 +158,9 @@ func decode(data []byte, kind string, into any) (*yaml.Node, []problem) {
 
 // ofLine and noField are how the library words what it finds.
 var (
-	ofLine  = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)              //nolint:gochecknoglobals // constant
-	noField = regexp.MustCompile(`^field (.*) not found in type config\.\w+$`) //nolint:gochecknoglobals // constant
+	ofLine  = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)                //nolint:gochecknoglobals // constant
+	noField = regexp.MustCompile(`^field (.*) not found in type config\.(\w+)$`) //nolint:gochecknoglobals // constant
+	unfit   = regexp.MustCompile("^cannot unmarshal !!\\w+ (`.*` )?into (.*)$")  //nolint:gochecknoglobals // constant
 )
 
 func problemOf(text string, into any) problem {
@@ -165,9 +170,34 @@ func problemOf(text string, into any) problem {
 		p.line, _ = strconv.Atoi(m[1]) // digits
 	}
 	if m := noField.FindStringSubmatch(p.text); m != nil {
-		p.text = fmt.Sprintf("there is no field %q%s", m[1], suggestion(into, m[1]))
+		names := fieldNames(reflect.TypeOf(into), m[2])
+		p.text = fmt.Sprintf("there is no field %q%s", m[1], settings.Meant(m[1], slices.Values(names)))
+	}
+	if m := unfit.FindStringSubmatch(p.text); m != nil {
+		p.text = "it must be " + wordFor(m[2])
+		if m[1] != "" { // the library shows its beginning only, if it is long
+			p.text += ", not " + strings.TrimSpace(m[1])
+		}
 	}
 	return p
+}
+
+// wordFor says what values of a type look like in a file.
+func wordFor(goType string) string {
+	switch {
+	case goType == "bool":
+		return "true or false"
+	case goType == "int":
+		return "a whole number"
+	case goType == "string":
+		return "a text"
+	case goType == "time.Duration":
+		return "a time with its unit, as in 90s"
+	case strings.HasPrefix(goType, "[]"):
+		return "a list"
+	default:
+		return "a mapping of names to values"
+	}
 }
 
 func (h Header) check(kind string) (out []problem) {

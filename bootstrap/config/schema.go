@@ -11,8 +11,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kubelet "k8s.io/kubelet/config/v1beta1"
-
-	"slipway.dev/slipway/bootstrap/settings"
 )
 
 //go:embed examples/*.yaml
@@ -127,27 +125,23 @@ func loosen(name string, s schema) {
 	}
 }
 
-// fieldNames are those of a type and of all below it, for suggestions.
-func fieldNames(t reflect.Type, yield func(string) bool) bool {
+// fieldNames are those of the type of this name, which is t or somewhere below it.
+func fieldNames(t reflect.Type, typeName string) (out []string) {
 	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
 		t = t.Elem()
 	}
 	if t.Kind() != reflect.Struct {
-		return true
+		return nil
 	}
 	for _, f := range reflect.VisibleFields(t) {
 		name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		if name == "" {
 			continue // its own fields are visible
 		}
-		if !yield(name) || !fieldNames(f.Type, yield) {
-			return false
+		if t.Name() == typeName {
+			out = append(out, name)
 		}
+		out = append(out, fieldNames(f.Type, typeName)...)
 	}
-	return true
-}
-
-// suggestion is the field of a kind whose name is most like one that there is not, if one is.
-func suggestion(into any, name string) string {
-	return settings.Meant(name, func(yield func(string) bool) { fieldNames(reflect.TypeOf(into), yield) })
+	return out
 }

@@ -162,6 +162,9 @@ func wrongType(t reflect.Type, err error) error {
 func Meant(name string, names iter.Seq[string]) string {
 	best, least := "", max(len(name)/3, 1)+1
 	for n := range names {
+		if len(name)-len(n) > least { // it may be very long
+			continue
+		}
 		if d := distance(strings.ToLower(name), strings.ToLower(n)); d < least || d == least && best != "" && n < best {
 			best, least = n, d
 		}
