@@ -88,7 +88,11 @@ func (n *builder) api(name string, needs ...string) engine.Step {
 			return nil, nil
 		},
 		Do: func(ctx context.Context, progress func(string)) error {
-			return waitAPI(ctx, ready, progress)
+			err := waitAPI(ctx, ready, progress)
+			if n.Node.ControlPlane {
+				err = n.withLastWords(ctx, err, "kube-apiserver")
+			}
+			return err
 		},
 	}
 }

@@ -128,8 +128,8 @@ func (n *builder) controllers(name string, needs ...string) engine.Step {
 			}
 			const what = "wait for the controller manager and the scheduler"
 			if err := await(ctx, what, healthy, progress); err != nil {
-				return fault.New("controllers-not-ready", what, err,
-					"look at their logs and the kubelet's on this host; run the same command again to go on")
+				return n.withLastWords(ctx, fault.New("controllers-not-ready", what, err,
+					"look at their logs and the kubelet's on this host; run the same command again to go on"), all[0].name, all[1].name)
 			}
 			return nil
 		},

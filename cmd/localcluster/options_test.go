@@ -109,7 +109,7 @@ func TestSameReference(t *testing.T) {
 	made := &Cluster{dirs: d}
 	made.Bundle, made.Asked, made.Keys = "/cache/bundles/"+strings.Replace(hash, ":", "-", 1), askedRef(o), o.Keys
 	made.Cluster.ControlPlanes = []bootstrap.Member{{}}
-	made.Cluster.PodCIDR, made.Cluster.ServiceCIDR = o.PodCIDR, o.ServiceCIDR
+	made.Cluster.PodCIDR, made.Cluster.ServiceCIDR, made.Cluster.DNSDomain = o.PodCIDR, o.ServiceCIDR, o.DNSDomain
 	for bundle, same := range map[string]bool{
 		tag: true, "oci://other/name@" + hash: true, made.Bundle: true, // the digest is the bundle, wherever it comes from
 		"oci://registry:5000/bundle:v2": false, "oci://registry:5000/bundle@" + strings.Replace(hash, "e3", "00", 1): false, "/b": false,
