@@ -130,7 +130,7 @@ roles:
 		`read "F:3": there is no field "podCidr"; did you mean "podCIDR"?`, "read \"F:4\": it must be a whole number, not `many`",
 		`use controlPlanes 2 of "F:5": etcd`, `use serviceCIDR "10.96.0.0/16,fd00::/112" of "F:6": dual stack is not supported yet`,
 		`use cni "cilium" of "F:7"`, `use dnsDomain "-" of "F:8"`, `use name "X" of "F:9"`, `use --pod-cidr "x": `,
-		`use featureGates.UserNamespaceSupport of "F:11": Kubernetes v1.37.1 has no feature gate of that name; did you mean "UserNamespacesSupport"?`,
+		`use featureGates.UserNamespaceSupport of "F:11": there is no feature gate of that name in Kubernetes v1.37.1; did you mean "UserNamespacesSupport"?`,
 		`use apiServer.extraArgs.etcd-servers of "F:15": Slipway sets it itself`, `use apiServer.extraArgs.--v of "F:16": write a flag's name without`,
 		`use apiServer.extraArgs.max-request-inflight of "F:18": kube-apiserver v1.37.1 has no flag of that name; did you mean "max-requests-inflight"?`,
 		`use kubelet.maxPods of "F:20": it must be a number`, `use kubelet.staticPodPath of "F:21": Slipway sets it itself`,

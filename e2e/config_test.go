@@ -355,7 +355,7 @@ func TestConfigOfServers(t *testing.T) {
 	}
 	g.must(t, 1, "sed -i /kubelet/d /root/init.yaml")
 	r = g.on(t, 1, "slipway init --config /root/init.yaml") // by now the bundle has said which version it is of
-	if want := `use featureGates.Nonsense of "/root/init.yaml:5": Kubernetes v1.37`; !strings.Contains(r.stderr, want) || r.code != 1 {
+	if want := `use featureGates.Nonsense of "/root/init.yaml:5": there is no feature gate of that name in Kubernetes v1.37`; !strings.Contains(r.stderr, want) || r.code != 1 {
 		t.Errorf("it does not say %q: %v", want, r)
 	}
 	g.must(t, 1, "sed -i /featureGates/d /root/init.yaml; cat >> /root/init.yaml <<'END'\n"+settingsOfAll+"\nEND")

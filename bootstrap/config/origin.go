@@ -69,6 +69,7 @@ func child(n *yaml.Node, name string) *entry {
 		if i, err := strconv.Atoi(name); err == nil && i >= 0 && i < len(n.Content) {
 			return &entry{n.Content[i], n.Content[i].Line}
 		}
+	default: // there is nothing below
 	}
 	return nil
 }

@@ -158,9 +158,9 @@ func decode(data []byte, kind string, into any) (*yaml.Node, []problem) {
 
 // ofLine and noField are how the library words what it finds.
 var (
-	ofLine  = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)                //nolint:gochecknoglobals // constant
-	noField = regexp.MustCompile(`^field (.*) not found in type config\.(\w+)$`) //nolint:gochecknoglobals // constant
-	unfit   = regexp.MustCompile("^cannot unmarshal !!\\w+ (`.*` )?into (.*)$")  //nolint:gochecknoglobals // constant
+	ofLine  = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
+	noField = regexp.MustCompile(`^field (.*) not found in type config\.(\w+)$`)
+	unfit   = regexp.MustCompile("^cannot unmarshal !!\\w+ (`.*` )?into (.*)$")
 )
 
 func problemOf(text string, into any) problem {

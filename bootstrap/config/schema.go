@@ -2,7 +2,6 @@ package config
 
 import (
 	"embed"
-	"encoding"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -47,19 +46,14 @@ func Schema(kind string) ([]byte, error) {
 	s["$schema"], s["title"] = "https://json-schema.org/draft/2020-12/schema", kind
 	s["required"] = []string{"apiVersion", "kind"}
 	p, _ := s["properties"].(schema)
-	p["apiVersion"] = schema{"const": APIVersion, "description": "version of the format"}
-	p["kind"] = schema{"const": kind, "description": "what the file is for"}
+	p["apiVersion"] = schema{"const": APIVersion, "description": descriptions()["apiVersion"]}
+	p["kind"] = schema{"const": kind, "description": descriptions()["kind"]}
 	if _, ok := p["kubelet"]; ok {
 		part := schemaOf(reflect.TypeFor[kubelet.KubeletConfiguration](), "json")
-		part["description"] = description(t, "Kubelet")
+		part["description"] = descriptions()["kubelet"]
 		p["kubelet"] = part
 	}
 	return json.MarshalIndent(s, "", "  ")
-}
-
-func description(t reflect.Type, field string) string {
-	f, _ := t.FieldByName(field)
-	return f.Tag.Get("doc")
 }
 
 // schemaOf describes a type by the names that its fields have in YAML, for our own types, or in JSON, for Kubernetes'.
@@ -67,12 +61,10 @@ func schemaOf(t reflect.Type, tag string) schema {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	switch t {
-	case reflect.TypeFor[time.Duration](), reflect.TypeFor[metav1.Duration]():
+	if t == reflect.TypeFor[time.Duration]() || t == reflect.TypeFor[metav1.Duration]() {
 		return schema{"type": "string", "examples": []string{"90s", "24h"}}
 	}
-	pointer := reflect.PointerTo(t)
-	if pointer.Implements(reflect.TypeFor[json.Unmarshaler]()) || pointer.Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
+	if reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()) { // such as a quantity
 		return schema{"type": []string{"string", "number"}}
 	}
 	switch t.Kind() {
@@ -86,7 +78,7 @@ func schemaOf(t reflect.Type, tag string) schema {
 		return schema{"type": "object", "additionalProperties": schemaOf(t.Elem(), tag)}
 	case reflect.Struct:
 		return structSchema(t, tag)
-	case reflect.Float32, reflect.Float64:
+	case reflect.Float64:
 		return schema{"type": "number"}
 	case reflect.Interface:
 		return schema{}
@@ -97,26 +89,29 @@ func schemaOf(t reflect.Type, tag string) schema {
 
 func structSchema(t reflect.Type, tag string) schema {
 	properties := schema{}
+	texts := descriptions()
 	for _, f := range reflect.VisibleFields(t) {
 		name, _, _ := strings.Cut(f.Tag.Get(tag), ",")
 		if name == "" || name == "-" {
 			continue
 		}
 		s := schemaOf(f.Type, tag)
-		if text := f.Tag.Get("doc"); text != "" {
-			s["description"] = text
+		if tag == "yaml" { // our own
+			describe(name, texts[name], s)
 		}
-		if values := f.Tag.Get("enum"); values != "" {
-			s["enum"] = strings.Split(values, ",")
-		}
-		loosen(name, s)
 		properties[name] = s
 	}
 	return schema{"type": "object", "properties": properties, "additionalProperties": false}
 }
 
-// loosen lets texts that look like something else to YAML be written as they are, since we read them as they are written.
-func loosen(name string, s schema) {
+// describe also lets texts that look like something else to YAML be written as they are, since they are read as they are written.
+func describe(name, text string, s schema) {
+	if text != "" {
+		s["description"] = text
+	}
+	if values := enums()[name]; values != nil {
+		s["enum"] = values
+	}
 	switch name {
 	case "kubernetesVersion":
 		s["type"] = []string{"string", "number"}

@@ -32,7 +32,8 @@ func (n *builder) withLastWords(ctx context.Context, err error, components ...st
 		}
 	}
 	if !ran {
-		out, jerr := exec.CommandContext(context.WithoutCancel(ctx), "journalctl", "-u", "kubelet.service", "-n", "20", "-o", "cat", "--no-pager").Output()
+		args := []string{"-u", "kubelet.service", "-n", "20", "-o", "cat", "--no-pager"}
+		out, jerr := exec.CommandContext(context.WithoutCancel(ctx), "journalctl", args...).Output()
 		if text := lastWord(out); jerr == nil && text != "" {
 			f.Err = fmt.Errorf("%w; the kubelet said last: %s", f.Err, text)
 		}
@@ -85,7 +86,7 @@ func lastWord(text []byte) string {
 			continue
 		}
 		last = line
-		if strings.Contains(line, "command failed") || strings.HasPrefix(line, "Error:") || strings.HasPrefix(line, "F") && strings.Contains(line, "]") {
+		if strings.Contains(line, "command failed") || strings.HasPrefix(line, "Error:") {
 			failure = line
 		}
 	}

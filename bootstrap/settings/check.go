@@ -39,7 +39,7 @@ func (s Settings) checkGates(k known, version string) (out []Problem) {
 		var err error
 		switch {
 		case len(k.gates) > 0 && !ok:
-			err = fmt.Errorf("Kubernetes %s has no feature gate of that name%s", version, Meant(name, maps.Keys(k.gates))) //nolint:staticcheck,revive,lll // a name
+			err = fmt.Errorf("there is no feature gate of that name in Kubernetes %s%s", version, Meant(name, maps.Keys(k.gates)))
 		case g.locked && g.on != s.FeatureGates[name]:
 			err = fmt.Errorf("it is %v in Kubernetes %s and cannot be changed any more", g.on, version)
 		case !gateName.MatchString(name):
@@ -53,8 +53,8 @@ func (s Settings) checkGates(k known, version string) (out []Problem) {
 }
 
 var (
-	gateName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]*$`)        //nolint:gochecknoglobals // constant
-	argName  = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`) //nolint:gochecknoglobals // constant
+	gateName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]*$`)
+	argName  = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
 )
 
 func checkArg(k known, component, name, version string) error {

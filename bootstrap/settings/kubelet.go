@@ -13,7 +13,7 @@ import (
 	kubeletv1beta1 "k8s.io/kubelet/config/v1beta1"
 )
 
-// Kubelet puts the settings over a configuration of the kubelet: mappings are merged, all else is replaced.
+// ConfigureKubelet puts the settings over a configuration of the kubelet: mappings are merged, all else is replaced.
 func (s Settings) ConfigureKubelet(c *kubeletv1beta1.KubeletConfiguration, version string) (*kubeletv1beta1.KubeletConfiguration, error) {
 	if gates := s.Gates(kubelet, version); len(gates) > 0 {
 		c.FeatureGates = gates
@@ -55,7 +55,7 @@ func merged(ours, theirs map[string]any) map[string]any {
 	return out
 }
 
-// KubeletHeader is what a part of a KubeletConfiguration may say of itself.
+// kubeletHeader is what a part of a KubeletConfiguration may say of itself.
 func kubeletHeader() map[string]string {
 	return map[string]string{"apiVersion": kubeletv1beta1.SchemeGroupVersion.String(), "kind": "KubeletConfiguration"}
 }

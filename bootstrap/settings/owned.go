@@ -62,8 +62,9 @@ func ownedArgs(component string) map[string]string {
 // ownedByKubelet are fields of a KubeletConfiguration.
 func ownedByKubelet() map[string]string {
 	return map[string]string{
-		"staticPodPath": wiring, "staticPodURL": wiring, "containerRuntimeEndpoint": wiring, "imageServiceEndpoint": wiring, "cgroupDriver": wiring,
-		"clusterDNS": wiring, "clusterDomain": "use dnsDomain", "podCIDR": usePods, "port": wiring, "address": wiring, "enableServer": wiring,
+		"staticPodPath": wiring, "staticPodURL": wiring, "containerRuntimeEndpoint": wiring, "imageServiceEndpoint": wiring,
+		"cgroupDriver": wiring, "clusterDNS": wiring, "clusterDomain": "use dnsDomain", "podCIDR": usePods, "port": wiring, "address": wiring,
+		"enableServer": wiring,
 		"registerNode": wiring, "failCgroupV1": wiring, "featureGates": useGates, "registerWithTaints": "use taints",
 		"tlsCertFile": identity, "tlsPrivateKeyFile": identity, "serverTLSBootstrap": identity, "rotateCertificates": identity,
 		"authentication": access, "authorization": access,

@@ -80,7 +80,7 @@ func TestCheck(t *testing.T) {
 	}{
 		{settings.Settings{}, ""},
 		{settings.Settings{FeatureGates: map[string]bool{"AllAlpha": true, "ControllerManagerReleaseLeaderElectionLockOnExit": true}}, ""},
-		{settings.Settings{FeatureGates: map[string]bool{"Nonsense": true}}, "featureGates.Nonsense: Kubernetes v1.37.1 has no feature gate of that name"},
+		{settings.Settings{FeatureGates: map[string]bool{"Nonsense": true}}, "featureGates.Nonsense: there is no feature gate of that name in Kubernetes v1.37.1"},
 		{settings.Settings{FeatureGates: map[string]bool{"CPUManagerPolicyOptions": true}}, ""},
 		{settings.Settings{FeatureGates: map[string]bool{"CPUManagerPolicyOptions": false}}, "featureGates.CPUManagerPolicyOptions: it is true in Kubernetes v1.37.1 and cannot"},
 		{settings.Settings{APIServer: map[string]string{"oidc-issuer-url": "x"}}, "apiServer.extraArgs.oidc-issuer-url: Slipway sets it itself: it decides who"},

@@ -129,9 +129,10 @@ func checkLabel(key, value string) error {
 	if err := metav1.ValidateLabels(map[string]string{key: value}, field.NewPath("label")).ToAggregate(); err != nil {
 		return err
 	}
-	domain, _, _ := strings.Cut(key, "/")
+	domain, _, prefixed := strings.Cut(key, "/")
 	under := func(d string) bool { return domain == d || strings.HasSuffix(domain, "."+d) }
-	if strings.Contains(key, "/") && (under("kubernetes.io") || under("k8s.io")) && !under("node.kubernetes.io") && !under("kubelet.kubernetes.io") {
+	theirs := under("kubernetes.io") || under("k8s.io")
+	if prefixed && theirs && !under("node.kubernetes.io") && !under("kubelet.kubernetes.io") {
 		return errors.New("a node may not give itself labels of kubernetes.io or k8s.io")
 	}
 	return nil

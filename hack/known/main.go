@@ -26,12 +26,14 @@ import (
 const listOfGates = "test/compatibility_lifecycle/reference/versioned_feature_list.yaml"
 
 // components are all that are given feature gates; the first three also arguments.
-var components = [...]string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet"}
+func components() []string {
+	return []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet"}
+}
 
 func main() {
-	if err := run(context.Background(), os.Args[1:]); err != nil {
+	if err := run(context.Background(), os.Args[1:]); err != nil { //nolint:forbidigo // a program of its own
 		fmt.Fprintln(os.Stderr, "known:", err)
-		os.Exit(1)
+		os.Exit(1) //nolint:forbidigo // a program of its own
 	}
 }
 
@@ -45,7 +47,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	has := map[string]map[string]string{}
 	var flags []string
-	for i, c := range components {
+	for i, c := range components() {
 		text, err := help(ctx, args[1], c)
 		if err != nil {
 			return err
@@ -61,8 +63,8 @@ func run(ctx context.Context, args []string) error {
 	var out []string
 	for name, what := range gates {
 		out = append(out, "gate "+name+" "+what)
-		for _, c := range components {
-			if _, ok := has[c][name]; !ok && slices.ContainsFunc(components[:], func(o string) bool { return has[o][name] != "" }) {
+		for _, c := range components() {
+			if _, ok := has[c][name]; !ok && slices.ContainsFunc(components(), func(o string) bool { return has[o][name] != "" }) {
 				out = append(out, "lacks "+c+" "+name)
 			}
 		}
