@@ -68,22 +68,29 @@ func schemaOf(t reflect.Type, tag string) schema {
 		return schema{"type": []string{"string", "number"}}
 	}
 	switch t.Kind() {
-	case reflect.Bool:
-		return schema{"type": "boolean"}
-	case reflect.String:
-		return schema{"type": "string"}
 	case reflect.Slice:
 		return schema{"type": "array", "items": schemaOf(t.Elem(), tag)}
 	case reflect.Map:
 		return schema{"type": "object", "additionalProperties": schemaOf(t.Elem(), tag)}
 	case reflect.Struct:
 		return structSchema(t, tag)
-	case reflect.Float64:
-		return schema{"type": "number"}
 	case reflect.Interface:
 		return schema{}
 	default:
-		return schema{"type": "integer"}
+		return schema{"type": scalarType(t.Kind())}
+	}
+}
+
+func scalarType(k reflect.Kind) string {
+	switch k {
+	case reflect.Bool:
+		return "boolean"
+	case reflect.String:
+		return "string"
+	case reflect.Float64:
+		return "number"
+	default:
+		return "integer"
 	}
 }
 
