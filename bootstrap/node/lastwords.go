@@ -1,44 +1,63 @@
 package node
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-
-	"slipway.dev/slipway/internal/fault"
+	"time"
 )
 
 // podLogs are the logs of static pods, by component and node.
 const podLogs = "/var/log/pods/kube-system_%s-%s_*/%s/*.log"
 
-// withLastWords adds to a fault what components said last: one that was given what it cannot take ends at once, again and
-// again, and only there it says why. Where the kubelet has not run them, it has the word.
-func (n *builder) withLastWords(ctx context.Context, err error, components ...string) error {
-	var f *fault.Error
-	if !errors.As(err, &f) {
+// askJournal is how often the kubelet's log is asked for at most, which takes a program.
+const askJournal = 3 * time.Second
+
+// hopeless is that asking again is of no use.
+type hopeless struct{ error }
+
+// explained adds to what does not answer why its components ended: one that was given what it cannot take ends at once, again
+// and again, and only its log says why. Of one that cannot even read its flags nothing more is to be hoped. Where the kubelet has
+// run none of them, its own log may say why.
+func (n *builder) explained(ask func(context.Context) error, components ...string) func(context.Context) error {
+	var asked time.Time
+	kubelet := ""
+	return func(ctx context.Context) error {
+		err := ask(ctx)
+		if err == nil {
+			return nil
+		}
+		ran := false
+		for _, c := range components {
+			path := newest(fmt.Sprintf(podLogs, c, n.Node.Name, c))
+			ran = ran || path != ""
+			switch text := failureIn(path); {
+			case strings.HasPrefix(text, flagError):
+				return hopeless{fmt.Errorf("%s does not start: %s", c, text)}
+			case text != "":
+				err = fmt.Errorf("%w; %s ended, and said: %s", err, c, text)
+			}
+		}
+		if !ran && time.Since(asked) > askJournal {
+			asked, kubelet = time.Now(), kubeletFailure(ctx)
+		}
+		if !ran && kubelet != "" {
+			err = fmt.Errorf("%w; the kubelet ended, and said: %s", err, kubelet)
+		}
 		return err
 	}
-	ran := false
-	for _, c := range components {
-		if text := lastLine(newest(fmt.Sprintf(podLogs, c, n.Node.Name, c))); text != "" {
-			ran = true
-			f.Err = fmt.Errorf("%w; %s said last: %s", f.Err, c, text)
-		}
+}
+
+func kubeletFailure(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, "journalctl", "-u", "kubelet.service", "-n", "20", "-o", "cat", "--no-pager").Output()
+	if err != nil {
+		return "" // what is asked is why something else fails
 	}
-	if !ran {
-		args := []string{"-u", "kubelet.service", "-n", "20", "-o", "cat", "--no-pager"}
-		out, jerr := exec.CommandContext(context.WithoutCancel(ctx), "journalctl", args...).Output()
-		if text := lastWord(out); jerr == nil && text != "" {
-			f.Err = fmt.Errorf("%w; the kubelet said last: %s", f.Err, text)
-		}
-	}
-	return err
+	return failure(string(out))
 }
 
 func newest(pattern string) (path string) {
@@ -52,8 +71,8 @@ func newest(pattern string) (path string) {
 	return path
 }
 
-// lastLine is that of a container's log, without what the runtime puts before each: time, stream and tag.
-func lastLine(path string) string {
+// failureIn looks at the end of a container's log, without what the runtime puts before each line: time, stream and tag.
+func failureIn(path string) string {
 	const enough = 16 << 10
 	f, err := os.Open(path)
 	if err != nil {
@@ -67,31 +86,26 @@ func lastLine(path string) string {
 	if err != nil {
 		return ""
 	}
-	var text bytes.Buffer
+	var text strings.Builder
 	for line := range strings.Lines(string(data)) {
 		if fields := strings.SplitN(line, " ", 4); len(fields) == 4 {
 			text.WriteString(fields[3])
 		}
 	}
-	return lastWord(text.Bytes())
+	return failure(text.String())
 }
 
-// lastWord is the last line that tells of an error, or else the last one, as far as it fits into a message.
-func lastWord(text []byte) string {
+// flagError is how Kubernetes' programs begin what they say of flags that they cannot read.
+const flagError = "Error: "
+
+// failure is the last line by which one of Kubernetes' programs says why it ends, as far as it fits into a message.
+func failure(text string) (out string) {
 	const fits = 400
-	last, failure := "", ""
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
-		if line == "" {
-			continue
-		}
-		last = line
-		if strings.Contains(line, "command failed") || strings.HasPrefix(line, "Error:") {
-			failure = line
+		if strings.HasPrefix(line, flagError) || strings.Contains(line, `"command failed" err=`) {
+			out = line[:min(len(line), fits)]
 		}
 	}
-	if failure != "" {
-		last = failure
-	}
-	return last[:min(len(last), fits)]
+	return out
 }

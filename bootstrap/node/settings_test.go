@@ -64,23 +64,23 @@ func TestSettingsReachComponents(t *testing.T) {
 	}
 }
 
-func TestLastLine(t *testing.T) {
-	dir := t.TempDir()
-	for name, text := range map[string]string{
-		"0.log": "2026-01-01T00:00:00Z stderr F one\n",
-		"1.log": "2026-01-01T00:00:00Z stderr F I1 main.go:1] \"starts\"\n2026-01-01T00:00:00Z stderr F E1 run.go:72] \"command failed\" err=\"no such thing\"\n2026-01-01T00:00:00Z stderr F bye\n",
+func TestFailureInLog(t *testing.T) {
+	const start = "2026-01-01T00:00:00Z stderr F "
+	for text, want := range map[string]string{
+		start + "one\n": "",
+		start + "I1 main.go:1] \"starts\"\n" + start + "E1 run.go:72] \"command failed\" err=\"no such thing\"\n" + start + "bye\n": "E1 run.go:72] \"command failed\" err=\"no such thing\"",
+		start + "Error: unknown flag: --x\n": "Error: unknown flag: --x",
+		strings.Repeat(start+"E1 x\n", 10000) + start + "Error: a\n": "Error: a",
 	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+		path := filepath.Join(t.TempDir(), "0.log")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
+		if got := failureIn(newest(filepath.Join(filepath.Dir(path), "*.log"))); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
-	if got := lastLine(filepath.Join(dir, "0.log")); got != "one" {
-		t.Errorf("got %q", got)
-	}
-	if got := lastLine(filepath.Join(dir, "1.log")); !strings.HasSuffix(got, `err="no such thing"`) {
-		t.Errorf("got %q", got)
-	}
-	if got := lastLine(newest(filepath.Join(dir, "none*"))); got != "" {
+	if got := failureIn(newest(filepath.Join(t.TempDir(), "*"))); got != "" {
 		t.Errorf("got %q", got)
 	}
 }

@@ -127,9 +127,9 @@ func (n *builder) controllers(name string, needs ...string) engine.Step {
 				return err
 			}
 			const what = "wait for the controller manager and the scheduler"
-			if err := await(ctx, what, healthy, progress); err != nil {
-				return n.withLastWords(ctx, fault.New("controllers-not-ready", what, err,
-					"look at their logs and the kubelet's on this host; run the same command again to go on"), all[0].name, all[1].name)
+			if err := await(ctx, what, n.explained(healthy, all[0].name, all[1].name), progress); err != nil {
+				return fault.New("controllers-not-ready", what, err,
+					"look at their logs and the kubelet's on this host; run the same command again to go on")
 			}
 			return nil
 		},
