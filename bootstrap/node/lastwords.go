@@ -24,6 +24,7 @@ type hopeless struct{ error }
 // and again, and only its log says why. Of one that cannot even read its flags nothing more is to be hoped. Where the kubelet has
 // run none of them, its own log may say why.
 func (n *builder) explained(ask func(context.Context) error, components ...string) func(context.Context) error {
+	began := time.Now() // what earlier runs have left does not count
 	var asked time.Time
 	kubelet := ""
 	return func(ctx context.Context) error {
@@ -33,7 +34,7 @@ func (n *builder) explained(ask func(context.Context) error, components ...strin
 		}
 		ran := false
 		for _, c := range components {
-			path := newest(fmt.Sprintf(podLogs, c, n.Node.Name, c))
+			path := newest(fmt.Sprintf(podLogs, c, n.Node.Name, c), began)
 			ran = ran || path != ""
 			switch text := failureIn(path); {
 			case strings.HasPrefix(text, flagError):
@@ -43,7 +44,7 @@ func (n *builder) explained(ask func(context.Context) error, components ...strin
 			}
 		}
 		if !ran && time.Since(asked) > askJournal {
-			asked, kubelet = time.Now(), kubeletFailure(ctx)
+			asked, kubelet = time.Now(), kubeletFailure(ctx, began)
 		}
 		if !ran && kubelet != "" {
 			err = fmt.Errorf("%w; the kubelet ended, and said: %s", err, kubelet)
@@ -52,20 +53,21 @@ func (n *builder) explained(ask func(context.Context) error, components ...strin
 	}
 }
 
-func kubeletFailure(ctx context.Context) string {
-	out, err := exec.CommandContext(ctx, "journalctl", "-u", "kubelet.service", "-n", "20", "-o", "cat", "--no-pager").Output()
+func kubeletFailure(ctx context.Context, since time.Time) string {
+	args := []string{"-u", "kubelet.service", "--since", fmt.Sprint("@", since.Unix()), "-n", "20", "-o", "cat", "--no-pager"}
+	out, err := exec.CommandContext(ctx, "journalctl", args...).Output()
 	if err != nil {
 		return "" // what is asked is why something else fails
 	}
 	return failure(string(out))
 }
 
-func newest(pattern string) (path string) {
+// newest is the file that was written to last, and since then.
+func newest(pattern string, since time.Time) (path string) {
 	all, _ := filepath.Glob(pattern) // a constant pattern
-	var last os.FileInfo
 	for _, one := range all {
-		if info, err := os.Stat(one); err == nil && (last == nil || info.ModTime().After(last.ModTime())) {
-			path, last = one, info
+		if info, err := os.Stat(one); err == nil && info.ModTime().After(since) {
+			path, since = one, info.ModTime()
 		}
 	}
 	return path

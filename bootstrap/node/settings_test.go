@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/settings"
@@ -69,18 +70,22 @@ func TestFailureInLog(t *testing.T) {
 	for text, want := range map[string]string{
 		start + "one\n": "",
 		start + "I1 main.go:1] \"starts\"\n" + start + "E1 run.go:72] \"command failed\" err=\"no such thing\"\n" + start + "bye\n": "E1 run.go:72] \"command failed\" err=\"no such thing\"",
-		start + "Error: unknown flag: --x\n": "Error: unknown flag: --x",
+		start + "Error: unknown flag: --x\n":                         "Error: unknown flag: --x",
 		strings.Repeat(start+"E1 x\n", 10000) + start + "Error: a\n": "Error: a",
 	} {
 		path := filepath.Join(t.TempDir(), "0.log")
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got := failureIn(newest(filepath.Join(filepath.Dir(path), "*.log"))); got != want {
+		if got := failureIn(newest(filepath.Join(filepath.Dir(path), "*.log"), time.Time{})); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
-	if got := failureIn(newest(filepath.Join(t.TempDir(), "*"))); got != "" {
+	old := filepath.Join(t.TempDir(), "0.log")
+	if err := os.WriteFile(old, []byte("1 2 3 Error: of an earlier run\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := failureIn(newest(old, time.Now().Add(time.Second))); got != "" {
 		t.Errorf("got %q", got)
 	}
 }
