@@ -303,8 +303,7 @@ func checkFileAgain(t *testing.T, c cluster, path string) {
 	}
 }
 
-// TestConfigNoNetwork: without a network of pods, up ends when the API answers; and a flag's value that the API server cannot take ends with
-// what it says.
+// TestConfigNoNetwork: without a network of pods, up ends when the API answers; and values that a component cannot take end with what it says.
 func TestConfigNoNetwork(t *testing.T) {
 	need(t)
 	before := takeInventory(t)
@@ -318,6 +317,14 @@ func TestConfigNoNetwork(t *testing.T) {
 	want := `error[api-not-ready]: conf-cp-1: wait for the API server: kube-apiserver does not start: Error: invalid argument "lots" for "--max-requests-inflight"`
 	if r.code != 1 || !strings.Contains(r.stderr, want) {
 		t.Errorf("a value that cannot be: %v", r)
+	}
+	slipway(t, "down", "conf")
+	if err := os.WriteFile(path, []byte(header+"kubelet: {maxPods: -5}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r = invocation{args: []string{"up", "--config", path, "--wait", "15s"}}.run(t)
+	if r.code != 1 || !regexp.MustCompile(`the kubelet ended, and said: .*maxPods.* -5 must not be`).MatchString(r.stderr) {
+		t.Errorf("a value that no kubelet takes: %v", r)
 	}
 	slipway(t, "down", "conf")
 	if err := os.WriteFile(path, []byte(header), 0o644); err != nil {
