@@ -181,7 +181,7 @@ spec:
       requiredDuringSchedulingIgnoredDuringExecution:
       - {topologyKey: topology.kubernetes.io/zone, labelSelector: {matchLabels: {a: b}}}
 `)}.run(t)
-	if r.code == 0 || !strings.Contains(r.stderr, "topologyKey") {
+	if r.code == 0 || !strings.Contains(r.stderr, "only key kubernetes.io/hostname is allowed") {
 		t.Errorf("the admission plugin of the file refuses nothing: %v", r)
 	}
 }

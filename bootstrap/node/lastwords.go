@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -44,7 +45,7 @@ func (n *builder) explained(ask func(context.Context) error, components ...strin
 			}
 		}
 		if !ran && time.Since(asked) > askJournal {
-			asked, kubelet = time.Now(), kubeletFailure(ctx, began)
+			asked, kubelet = time.Now(), cmp.Or(kubeletFailure(ctx, began), kubelet)
 		}
 		if !ran && kubelet != "" {
 			err = fmt.Errorf("%w; the kubelet ended, and said: %s", err, kubelet)
@@ -53,8 +54,9 @@ func (n *builder) explained(ask func(context.Context) error, components ...strin
 	}
 }
 
+// kubeletFailure looks at so many lines because a kubelet that is started again prints its whole configuration, in hundreds.
 func kubeletFailure(ctx context.Context, since time.Time) string {
-	args := []string{"-u", "kubelet.service", "--since", fmt.Sprint("@", since.Unix()), "-n", "20", "-o", "cat", "--no-pager"}
+	args := []string{"-u", "kubelet.service", "--since", fmt.Sprint("@", since.Unix()), "-n", "1000", "-o", "cat", "--no-pager"}
 	out, err := exec.CommandContext(ctx, "journalctl", args...).Output()
 	if err != nil {
 		return "" // what is asked is why something else fails
