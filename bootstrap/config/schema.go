@@ -10,6 +10,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kubelet "k8s.io/kubelet/config/v1beta1"
+
+	"slipway.dev/slipway/bootstrap/settings"
 )
 
 //go:embed examples/*.yaml
@@ -51,6 +53,10 @@ func Schema(kind string) ([]byte, error) {
 	if _, ok := p["kubelet"]; ok {
 		part := schemaOf(reflect.TypeFor[kubelet.KubeletConfiguration](), "json")
 		part["description"] = descriptions()["kubelet"]
+		fields, _ := part["properties"].(schema)
+		for name := range settings.OwnedByKubelet() {
+			delete(fields, name)
+		}
 		p["kubelet"] = part
 	}
 	return json.MarshalIndent(s, "", "  ")

@@ -74,7 +74,7 @@ func TestSchemaRefuses(t *testing.T) {
 	for _, text := range []string{
 		"{}", "kind: LocalCluster\n", strings.Replace(header, "Local", "Global", 1), strings.Replace(header, "v1alpha1", "v1", 1),
 		header + "podCidr: x", header + "workers: many", header + "cni: cilium", header + "kubelet: {maxpods: 3}", header + "kubelet: {maxPods: a}",
-		header + "kubelet: {syncFrequency: 3}", header + "mounts: [{hostPath: a, target: b}]", header + "apiServer: {args: {}}",
+		header + "kubelet: {syncFrequency: 3}", header + "kubelet: {staticPodPath: /x}", header + "mounts: [{hostPath: a, target: b}]", header + "apiServer: {args: {}}",
 		header + "featureGates: {A: 1}", header + "roles: {workers: {}}",
 	} {
 		if s.Validate(instance(t, text)) == nil {

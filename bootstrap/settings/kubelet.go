@@ -63,7 +63,7 @@ func kubeletHeader() map[string]string {
 func checkKubelet(part map[string]any) (out []Problem) {
 	rest := map[string]any{}
 	for _, name := range slices.Sorted(maps.Keys(part)) {
-		why := ownedByKubelet()[name]
+		why := OwnedByKubelet()[name]
 		if want, ok := kubeletHeader()[name]; ok && part[name] != want {
 			why = fmt.Sprintf("it must be %q", want)
 		}

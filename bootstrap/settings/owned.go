@@ -59,8 +59,8 @@ func ownedArgs(component string) map[string]string {
 	return nil
 }
 
-// ownedByKubelet are fields of a KubeletConfiguration.
-func ownedByKubelet() map[string]string {
+// OwnedByKubelet are the fields of a KubeletConfiguration that are refused, and why.
+func OwnedByKubelet() map[string]string {
 	return map[string]string{
 		"staticPodPath": wiring, "staticPodURL": wiring, "containerRuntimeEndpoint": wiring, "imageServiceEndpoint": wiring,
 		"cgroupDriver": wiring, "clusterDNS": wiring, "clusterDomain": "use dnsDomain", "podCIDR": usePods, "port": wiring, "address": wiring,

@@ -74,6 +74,19 @@ func TestBinds(t *testing.T) {
 	}
 }
 
+// TestMountGone: what a cluster was shown is not made anew when it has gone.
+func TestMountGone(t *testing.T) {
+	c := &Cluster{}
+	c.Bundle, c.Mounts = "/", []Mount{{HostPath: t.TempDir()}}
+	if err := c.checkLayers(); err != nil {
+		t.Error(err)
+	}
+	c.Mounts[0].HostPath += "/gone"
+	if all := fault.All(c.checkLayers()); len(all) != 1 || all[0].ID != "machine-files-missing" || !strings.Contains(all[0].Error(), "/gone") {
+		t.Errorf("got %v", all)
+	}
+}
+
 func TestNodePaths(t *testing.T) {
 	for path, good := range map[string]bool{
 		"/mnt": true, "/data": true, "/tmp/x": true, "/var/lib/data": true, "/home": true, "/mnt/../srv": true, "/var/lib/kubeletx": true,
