@@ -167,3 +167,22 @@ func TestDocumentedExamples(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestDocumentedCluster: so can the local cluster that docs/config.md shows, and its settings can be given to the components.
+func TestDocumentedCluster(t *testing.T) {
+	text, err := os.ReadFile("../../docs/config.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(text, -1)
+	if len(found) != 1 {
+		t.Fatalf("there are %d examples", len(found))
+	}
+	c, origin, err := config.ReadLocal(file(t, string(found[0][1]), 0o644))
+	if err != nil || len(c.Mounts) != 1 || *c.Workers != 2 {
+		t.Fatal(err)
+	}
+	for _, p := range c.Settings().Check("v1.37.1") {
+		t.Errorf("use %s: %v", origin.Field(p.Path...), p.Err)
+	}
+}
