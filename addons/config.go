@@ -42,6 +42,7 @@ type Config struct {
 
 	Images            map[string]string // component of the bundle -> image reference
 	KubernetesVersion string
+	FeatureGates      map[string]bool // of kube-proxy
 	ControlPlanes     int
 	Nodes             int // all nodes, control planes included
 

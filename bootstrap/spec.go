@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"slipway.dev/slipway/bootstrap/engine"
+	"slipway.dev/slipway/bootstrap/settings"
 )
 
 // SpecVersion is the version of the node specification's format.
@@ -88,6 +89,8 @@ type Cluster struct {
 	Dedicated bool `json:"dedicated,omitempty"`
 	// NoCNI leaves the pods' network to the administrator: nodes are ready when he has installed one.
 	NoCNI bool `json:"noCNI,omitempty"`
+	// Settings are what the components are given beyond what Slipway gives them.
+	Settings settings.Settings `json:"settings,omitzero"`
 	// Mirrors are registries that nodes pull images from in place of others.
 	Mirrors []Mirror `json:"mirrors,omitempty"`
 }
@@ -133,8 +136,18 @@ type Node struct {
 	// Shared is set where the host's kernel and disk are shared with others, as a local machine's are:
 	// kernel limits are left alone, and a full disk is nobody's reason to evict pods.
 	Shared bool `json:"shared,omitempty"`
+	// Labels and Taints are what the node registers with, beyond those of its role.
+	Labels map[string]string `json:"labels,omitempty"`
+	Taints []Taint           `json:"taints,omitempty"`
 	// Runtime is the containerd that was on the host before; nil where there was none.
 	Runtime *Runtime `json:"runtime,omitempty"`
+}
+
+// Taint keeps pods away that do not tolerate it.
+type Taint struct {
+	Key    string `json:"key"`
+	Value  string `json:"value,omitempty"`
+	Effect string `json:"effect"`
 }
 
 // Runtime is a containerd that an administrator has on a host.

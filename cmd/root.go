@@ -66,7 +66,7 @@ func newRoot(o *options) *cobra.Command {
 	root.AddCommand(newUp(o), newDown(o), newStop(o), newStart(o), newPause(o), newResume(o), newRestart(o), newList(o),
 		newStatus(o), newKubeconfig(o), newKubectl(o), newSSH(o),
 		newLogs(o), newMachines(o), newPlan(o), newInit(o), newJoin(o), newPrepare(o), newReset(o), newDoctor(o), newToken(o), newCerts(o),
-		newImages(o), newVersion(o), newNode(o))
+		newImages(o), newVersion(o), newConfig(o), newNode(o))
 	return root
 }
 

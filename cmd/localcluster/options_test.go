@@ -18,13 +18,13 @@ import (
 
 func goodOptions() Options {
 	return Options{
-		Name: "a", ControlPlanes: 1, Wait: time.Minute, Keys: certs.ECDSA,
+		Name: "a", ControlPlanes: 1, Wait: time.Minute, Keys: certs.ECDSA, CNI: "calico", DNSDomain: "cluster.local",
 		PodCIDR: netip.MustParsePrefix(bootstrap.DefaultPodCIDR), ServiceCIDR: netip.MustParsePrefix(bootstrap.DefaultServiceCIDR),
 	}
 }
 
 func TestValidate(t *testing.T) {
-	if err := goodOptions().validate(); err != nil {
+	if err := goodOptions().Validate(); err != nil {
 		t.Errorf("the defaults: %v", err)
 	}
 	for _, tt := range []struct {
@@ -53,7 +53,7 @@ func TestValidate(t *testing.T) {
 			o := goodOptions()
 			tt.change(&o)
 			var got []string
-			for _, f := range fault.All(o.validate()) {
+			for _, f := range fault.All(o.Validate()) {
 				got = append(got, f.ID)
 				if f.Next == "" {
 					t.Errorf("%v has no advice", f)
@@ -109,7 +109,7 @@ func TestSameReference(t *testing.T) {
 	made := &Cluster{dirs: d}
 	made.Bundle, made.Asked, made.Keys = "/cache/bundles/"+strings.Replace(hash, ":", "-", 1), askedRef(o), o.Keys
 	made.Cluster.ControlPlanes = []bootstrap.Member{{}}
-	made.Cluster.PodCIDR, made.Cluster.ServiceCIDR = o.PodCIDR, o.ServiceCIDR
+	made.Cluster.PodCIDR, made.Cluster.ServiceCIDR, made.Cluster.DNSDomain = o.PodCIDR, o.ServiceCIDR, o.DNSDomain
 	for bundle, same := range map[string]bool{
 		tag: true, "oci://other/name@" + hash: true, made.Bundle: true, // the digest is the bundle, wherever it comes from
 		"oci://registry:5000/bundle:v2": false, "oci://registry:5000/bundle@" + strings.Replace(hash, "e3", "00", 1): false, "/b": false,

@@ -74,7 +74,7 @@ func newRecord(o Options, b *images.Bundle, u *images.Unpacked, self string) Rec
 	gateway := o.Subnet.Masked().Addr().Next()
 	r := Record{
 		Version: recordVersion, Created: time.Now().UTC(), Subnet: o.Subnet, Keys: o.Keys, Bundle: b.Dir(), Asked: askedRef(o),
-		Layers: []string{self, u.Files, u.Rootfs}, Programs: u.Files, Store: u.Containerd,
+		Mounts: o.Mounts, Layers: []string{self, u.Files, u.Rootfs}, Programs: u.Files, Store: u.Containerd,
 		Network: local.Network{
 			Cluster: o.Name, Subnet: o.Subnet, Gateway: gateway,
 			Fenced: []netip.Prefix{o.PodCIDR, o.ServiceCIDR}, Egress: o.Egress, Loopback: loopbackPorts(o.mirrors),
@@ -94,13 +94,15 @@ func newRecord(o Options, b *images.Bundle, u *images.Unpacked, self string) Rec
 		if !n.ControlPlane {
 			n.Name = fmt.Sprintf("%s-worker-%d", o.Name, i+1-o.ControlPlanes)
 		}
+		o.register(&n)
 		r.Nodes = append(r.Nodes, n)
 	}
 	shared := sharedAddress(o.Subnet)
 	r.Cluster = bootstrap.Cluster{
 		Name: o.Name, KubernetesVersion: b.KubernetesVersion(), PodCIDR: o.PodCIDR, ServiceCIDR: o.ServiceCIDR,
-		DNSDomain: bootstrap.DefaultDNSDomain, Endpoint: fleet.APIAddress(r.Nodes[0].Address), Workers: o.Workers,
-		UpstreamDNS: len(r.Resolvers) > 0, Typha: o.Typha, Dedicated: o.Workers > 0, Mirrors: fromNodes(o.mirrors, gateway),
+		DNSDomain: o.DNSDomain, NoCNI: o.CNI == cniNone, Settings: o.Settings, Endpoint: fleet.APIAddress(r.Nodes[0].Address),
+		Workers: o.Workers, UpstreamDNS: len(r.Resolvers) > 0, Typha: o.Typha, Dedicated: o.Workers > 0,
+		Mirrors:  fromNodes(o.mirrors, gateway),
 		Balanced: true, Closed: true, ExtraSANs: []string{shared.Addr().String()},
 	}
 	if o.ControlPlanes > 1 {
@@ -137,7 +139,7 @@ func (c *Cluster) machineSpec(n bootstrap.Node) (local.MachineSpec, error) {
 	s := local.MachineSpec{
 		Cluster: c.Name(), Name: n.Name, Address: n.Address,
 		Layers:        c.Layers,
-		Binds:         append(dataBinds(), local.Bind{Source: c.Bundle, Target: bundleTarget, ReadOnly: true}),
+		Binds:         append(append(dataBinds(), local.Bind{Source: c.Bundle, Target: bundleTarget, ReadOnly: true}), c.binds(n)...),
 		OnLink:        []netip.Prefix{c.Cluster.ServiceCIDR, podGateway()},
 		AuthorizedKey: string(ssh.MarshalAuthorizedKey(signer.PublicKey())),
 		Hosts:         map[string]netip.Addr{},

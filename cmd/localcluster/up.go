@@ -27,7 +27,7 @@ const bundleTarget = "/var/lib/slipway/bundle"
 func Up(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster, error) {
 	archives, err := OpenArchives(ctx, d, o.Images)
 	mirrors, merr := parseMirrors(o.Mirrors, o.Registry.CA)
-	if err := errors.Join(o.validate(), local.CheckRoot(), merr, err); err != nil {
+	if err := errors.Join(o.Validate(), local.CheckRoot(), merr, err); err != nil {
 		archives.Close()
 		return nil, err
 	}
@@ -125,9 +125,14 @@ func prepare(ctx context.Context, d Dirs, o Options, report engine.Report) (*ima
 	if berr == nil && askedRef(o) == "" {
 		b, berr = openBundle(dir, o)
 	}
+	if b != nil && o.version() == "" {
+		berr = errors.Join(berr, o.checkSettings(b.KubernetesVersion()))
+	}
 	err := errors.Join(p.Check(ctx), certs.CheckKubeconfig(o.Kubeconfig), berr, checkSpace(d.State), o.archives.verified(ctx, report))
 	if err == nil && b == nil { // it may be large, and is not pulled in vain
-		b, err = pullBundle(ctx, d, o, report)
+		if b, err = pullBundle(ctx, d, o, report); err == nil {
+			err = o.checkSettings(b.KubernetesVersion())
+		}
 	}
 	if err != nil {
 		return nil, nil, err
