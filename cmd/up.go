@@ -28,7 +28,8 @@ func newUp(o *options) *cobra.Command {
 		Long: "Makes machines on this computer (containers with systemd, on a bridge of their own), launches a cluster on them and\n" +
 			"merges its kubeconfig into $KUBECONFIG or ~/.kube/config as context slipway-NAME. Needs root. Running it again\n" +
 			"completes a launch that was interrupted, starts machines that were stopped, and changes nothing on a cluster that is up.",
-		Example: "  slipway up\n  slipway up --name ci --workers 2 --egress=false -o json",
+		Example: "  slipway up\n  slipway up --name ci --workers 2 --egress=false -o json\n" +
+			"  slipway up --publish 8080:30080 --publish 127.0.0.1:5353:30053/udp",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var err error
@@ -63,6 +64,8 @@ func newUp(o *options) *cobra.Command {
 	f.StringVar((*string)(&u.Keys), "key-algorithm", string(certs.ECDSA), "of all keys and certificates: ecdsa (P-256) or rsa (2048 bits)")
 	f.BoolVar(&u.Typha, "typha", false, "put Calico's Typha between the nodes and the API server")
 	f.StringVar(&subnet, "subnet", "", "subnet of the machines, for example 10.89.7.0/24 (default: the first free one)")
+	f.StringSliceVar(&u.Publish, "publish", nil,
+		"[127.0.0.1:]PORT:NODEPORT[/udp]: a port of this computer's loopback (IPv4) that leads to a NodePort; may be repeated")
 	f.StringVar(&pods, "pod-cidr", bootstrap.DefaultPodCIDR, "addresses of pods")
 	f.StringVar(&services, "service-cidr", bootstrap.DefaultServiceCIDR, "addresses of services")
 	outputFlag(c, &output)

@@ -42,6 +42,8 @@ func (c *Cluster) same(o Options) error {
 	differs("service CIDR", k.ServiceCIDR, o.ServiceCIDR)
 	differs("Typha", k.Typha, o.Typha)
 	differs("keys", c.Keys, o.Keys)
+	ports, _ := parsePorts(o.Publish) // what is wrong with them was said before
+	differs("published ports", fmt.Sprint(c.Network.Ports), fmt.Sprint(ports))
 	if o.Subnet.IsValid() {
 		differs("subnet", c.Subnet, o.Subnet)
 	}

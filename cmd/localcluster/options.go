@@ -3,7 +3,9 @@ package localcluster
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"slipway.dev/slipway/bootstrap"
@@ -22,6 +24,7 @@ type Options struct {
 	Egress                 bool
 	Subnet                 netip.Prefix // of the machines; zero: the first free one
 	PodCIDR, ServiceCIDR   netip.Prefix
+	Publish                []string // ports of this computer's loopback that lead to NodePorts: [ADDRESS:]PORT:NODEPORT[/PROTOCOL]
 	Typha                  bool
 	Keys                   certs.Algorithm
 	Wait                   time.Duration
@@ -60,13 +63,27 @@ func (o Options) validate() error {
 	for _, r := range bootstrap.CheckRanges(o.Subnet, o.PodCIDR, o.ServiceCIDR, o.ControlPlanes+o.Workers) {
 		bad(fmt.Sprintf("use %s %v", r.Flag, r.Value), r.Err)
 	}
+	_, wrong := parsePorts(o.Publish)
+	for _, text := range slices.Sorted(maps.Keys(wrong)) {
+		bad(fmt.Sprintf("use --publish %q", text), wrong[text])
+	}
 	return errors.Join(errs...)
 }
 
-// checkSubnet wants an address for each node, besides those of the network, the bridge, what control planes share, and broadcasts.
+// checkSubnet wants an address for each node, besides those of the network, the bridge, Services of type LoadBalancer, what control
+// planes share, and broadcasts.
 func checkSubnet(subnet netip.Prefix, nodes int) error {
-	if need := nodes + 4; subnet.IsValid() && bootstrap.Addresses(subnet) < need {
-		return fmt.Errorf("it has %d addresses, %d are needed", bootstrap.Addresses(subnet), need)
+	if !subnet.IsValid() {
+		return nil
+	}
+	const network, others = 2, 4
+	all := bootstrap.Addresses(subnet)
+	room := all - others
+	if r := reserved(subnet); r.IsValid() {
+		room = all - network - 2*bootstrap.Addresses(r)
+	}
+	if nodes > room {
+		return fmt.Errorf("it has %d addresses, of which nodes can have %d, and these are %d", all, max(room, 0), nodes)
 	}
 	return nil
 }
