@@ -30,7 +30,7 @@ func newUp(o *options) *cobra.Command {
 			"completes a launch that was interrupted, starts machines that were stopped, and changes nothing on a cluster that is up.",
 		Example: "  slipway up\n  slipway up --name ci --workers 2 --egress=false -o json\n" +
 			"  slipway up --publish 8080:30080 --publish 127.0.0.1:5353:30053/udp",
-		Args:    cobra.NoArgs,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var err error
 			if u.Subnet, u.PodCIDR, u.ServiceCIDR, err = prefixes(subnet, pods, services); err != nil {

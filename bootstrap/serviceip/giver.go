@@ -120,7 +120,9 @@ func (g *giver) adopt() {
 	}
 }
 
-func (g *giver) services() corelisters.ServiceLister { return corelisters.NewServiceLister(g.informer.GetIndexer()) }
+func (g *giver) services() corelisters.ServiceLister {
+	return corelisters.NewServiceLister(g.informer.GetIndexer())
+}
 
 func keyOf(s *corev1.Service) string { return s.Namespace + "/" + s.Name }
 

@@ -152,8 +152,12 @@ func service(name string, changes ...func(*corev1.Service)) *corev1.Service {
 	return s
 }
 
-func asks(a string) func(*corev1.Service)     { return func(s *corev1.Service) { s.Spec.LoadBalancerIP = a } }
-func class(name string) func(*corev1.Service) { return func(s *corev1.Service) { s.Spec.LoadBalancerClass = &name } }
+func asks(a string) func(*corev1.Service) {
+	return func(s *corev1.Service) { s.Spec.LoadBalancerIP = a }
+}
+func class(name string) func(*corev1.Service) {
+	return func(s *corev1.Service) { s.Spec.LoadBalancerClass = &name }
+}
 
 func has(a string) func(*corev1.Service) {
 	return func(s *corev1.Service) {
