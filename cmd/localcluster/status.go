@@ -30,6 +30,7 @@ type Status struct {
 	ControlPlane []ComponentStatus `json:"controlPlane"`
 	Addons       []AddonStatus     `json:"addons"`
 	Certificates []Certificate     `json:"certificates"`
+	Ports        []string          `json:"ports,omitempty"` // published on this computer's loopback
 }
 
 // NodeStatus is one node.
@@ -96,7 +97,7 @@ func (c *Cluster) Status(ctx context.Context) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Status{Name: c.Name(), State: state, Nodes: c.nodes(nil, machines)}
+	s := &Status{Name: c.Name(), State: state, Nodes: c.nodes(nil, machines), Ports: c.Ports()}
 	s.ControlPlane = c.controlPlane(ctx, machines)
 	s.Certificates, err = certificates(ctx, machines)
 	if failed := c.askAPI(ctx, s, machines); failed != nil {

@@ -124,9 +124,13 @@ func addressIn(offset uint32, p netip.Prefix) []expr.Any {
 	}
 }
 
-func addressIs(offset uint32, a netip.Addr) []expr.Any { return compareAddress(offset, expr.CmpOpEq, a) }
+func addressIs(offset uint32, a netip.Addr) []expr.Any {
+	return compareAddress(offset, expr.CmpOpEq, a)
+}
 
-func destinationIsNot(n Network) []expr.Any { return compareAddress(destinationOffset, expr.CmpOpNeq, n.Gateway) }
+func destinationIsNot(n Network) []expr.Any {
+	return compareAddress(destinationOffset, expr.CmpOpNeq, n.Gateway)
+}
 
 func compareAddress(offset uint32, op expr.CmpOp, a netip.Addr) []expr.Any {
 	return []expr.Any{
