@@ -65,7 +65,8 @@ func runServiceIP(ctx context.Context, o *options, client kubernetes.Interface, 
 	if err != nil {
 		return err
 	}
-	return serviceip.Run(ctx, client, serviceip.Config{Addresses: p, Identity: host + "_" + string(uuid.NewUUID()), Report: func(e serviceip.Event) {
+	identity := host + "_" + string(uuid.NewUUID())
+	return serviceip.Run(ctx, client, serviceip.Config{Addresses: p, Identity: identity, Report: func(e serviceip.Event) {
 		fmt.Fprintf(o.Stdout, "%s %s: %s\n", e.Kind, e.Service, e.Reason)
 	}})
 }

@@ -29,7 +29,7 @@ func (p *pool) take(key string, wants netip.Addr) (netip.Addr, error) {
 		return wants, fmt.Errorf("%s is not one of %s", wants, p.addresses)
 	}
 	if by, taken := p.holder[wants]; taken {
-		return wants, fmt.Errorf("Service %s has %s", by, wants)
+		return wants, fmt.Errorf("%s is that of Service %s", wants, by)
 	}
 	return p.give(key, wants), nil
 }

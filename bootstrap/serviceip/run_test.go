@@ -211,7 +211,7 @@ func TestAsks(t *testing.T) {
 		r.create(t, service("d", asks("192.0.2.99")))
 		r.create(t, service("e", asks("nonsense")))
 		r.want(t, "a=10 b=8 c= d= e=")
-		for _, words := range []string{"Service x/a has 192.0.2.10", "192.0.2.99 is not one of 192.0.2.8/30", "nonsense"} {
+		for _, words := range []string{"192.0.2.10 is that of Service x/a", "192.0.2.99 is not one of 192.0.2.8/30", "nonsense"} {
 			if !r.said(words) {
 				t.Errorf("nobody said %q: %q", words, r.events)
 			}

@@ -96,7 +96,7 @@ func checkClosed(t *testing.T, machine netns.NsHandle) {
 		t.Fatal(err)
 	}
 	defer spoofed.Close()
-	attack(t, machine, `ip route del table local local 127.0.0.0/8 dev lo; ip route del table local local 127.0.0.1 dev lo
+	attack(t, machine, `ip route flush table local exact 127.0.0.0/8; ip route flush table local exact 127.0.0.1
 		sysctl -qw net.ipv4.conf.eth0.route_localnet=1; ip address del 127.0.0.1/8 dev lo; ip address add 127.0.0.5/32 dev eth0
 		ip route add 127.0.0.1 via 10.91.0.1 src 10.91.0.2`)
 	reached := func() (reached []string) {
