@@ -164,6 +164,14 @@ func (c cluster) answers(t *testing.T, address string) {
 	url := "http://" + address + "/"
 	eventually(t, url+" from here", answerLimit, func() error { return fetch(t, url) })
 	eventually(t, "UDP "+address+" from here", answerLimit, func() error { return askUDP(address + ":53") })
+	eventually(t, url+" from a node", answerLimit, func() error {
+		ask := `exec 3<>/dev/tcp/` + address + `/80; printf 'GET / HTTP/1.0\r\n\r\n' >&3; timeout 3 cat <&3`
+		r := invocation{args: []string{"ssh", c.name, "pub-worker-1", "--", "timeout", "3", "bash", "-c", ask}}.run(t)
+		if !strings.Contains(r.stdout, "echo-") {
+			return fmt.Errorf("%v", r)
+		}
+		return nil
+	})
 	eventually(t, url+" from a pod", answerLimit, func() error {
 		if r := c.try(t, "exec", "deployment/echo", "--", "/echo", "get", url); r.code != 0 || !strings.HasPrefix(r.stdout, "echo-") {
 			return fmt.Errorf("%v", r)
