@@ -210,6 +210,7 @@ func checkFrontMoves(t *testing.T, c cluster) {
 	if err := syscall.Kill(group{name: c.name}.pidOf(t, "pub-cp-1"), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
+	_ = lines(t, "ip", "-n", "slipway-pub.pub-cp-1", "link", "set", "eth0", "down") // the kernel would go on leading packets
 	died := time.Now()
 	checkPublished(t, c)
 	c.answers(t, two)
