@@ -1,8 +1,6 @@
 package e2e_test
 
 import (
-	"bufio"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -27,7 +25,7 @@ func TestNodes(t *testing.T) {
 	c.kubectl(t, "create", "namespace", haNamespace)
 
 	c.writes(t, c.here(t, "grow"), func(w *writing) {
-		c.killAdd(t, "static-pods", "--control-plane", "--count", "2")
+		c.killAdd(t, "etcd", "--control-plane", "--count", "2")
 		slipwayFails(t, "nodes-joining", "node", "add", c.name)
 		added := slipway(t, "node", "add", c.name, "--control-plane", "--count", "2", "--wait", "5m").stdout
 		if added != "grow-cp-2\ngrow-cp-3\n" {
@@ -149,21 +147,8 @@ func (c *growing) killHolder(t *testing.T, all ...*writing) {
 func (c *growing) killAdd(t *testing.T, step string, args ...string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), binary(), append([]string{"node", "add", c.name, "-o", "json"}, args...)...)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	killed := false
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		var e struct{ Host, Step, State string }
-		if json.Unmarshal(lines.Bytes(), &e) == nil && e.Step == step && e.State == "started" && e.Host != "grow-cp-1" && !killed {
-			killed = cmd.Process.Kill() == nil
-		}
-	}
-	if err := cmd.Wait(); err == nil || !killed {
+	at, err := stopAt(cmd, func(s string) bool { return s == step }, func(string) { _ = cmd.Process.Kill() })
+	if at == "" || err == nil {
 		t.Fatalf("it was not killed: %v", err)
 	}
 }
