@@ -67,6 +67,6 @@ func runServiceIP(ctx context.Context, o *options, client kubernetes.Interface, 
 	}
 	identity := host + "_" + string(uuid.NewUUID())
 	return serviceip.Run(ctx, client, serviceip.Config{Addresses: p, Identity: identity, Report: func(e serviceip.Event) {
-		fmt.Fprintf(o.Stdout, "%s %s: %s\n", e.Kind, e.Service, e.Reason)
+		fmt.Fprintln(o.Stdout, e)
 	}})
 }

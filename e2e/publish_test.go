@@ -73,7 +73,7 @@ func TestPublish(t *testing.T) {
 	loadEcho(t, c)
 	c.apply(t, publishedManifest)
 	c.kubectl(t, "rollout", "status", "deployment/echo", "--timeout=120s")
-	checkPublished(t, c)
+	checkPublished(t)
 	t.Run("second up", func(t *testing.T) { checkPublishedAgain(t, c) })
 	t.Run("load balancer", func(t *testing.T) { checkLoadBalancer(t, c) })
 	t.Run("more control planes", func(t *testing.T) { checkFrontMoves(t, c) })
@@ -110,7 +110,7 @@ func checkRefusedPorts(t *testing.T) {
 	}
 }
 
-func checkPublished(t *testing.T, _ cluster) {
+func checkPublished(t *testing.T) {
 	t.Helper()
 	eventually(t, "the published TCP port", answerLimit, func() error { return fetch(t, publishedURL) })
 	eventually(t, "the published UDP port", answerLimit, func() error { return askUDP(publishedPacket) })
@@ -141,10 +141,13 @@ func checkPublishedAgain(t *testing.T, c cluster) {
 	up := []string{"up", "--name", c.name, "--egress=false", "--workers", "1"}
 	slipway(t, append(up, publishFlags()...)...)
 	refusal{id: "cluster-differs", says: "published ports"}.check(t, invocation{args: up}.run(t))
-	if out := slipway(t, "list").stdout; !strings.Contains(out, "127.0.0.1:18080->30080/tcp 127.0.0.9:18053->30053/udp") {
+	if out := slipway(t, "status", c.name).stdout; !strings.Contains(out, "\npublished: 127.0.0.1:18080->30080/tcp\n") {
+		t.Errorf("status says %s", out)
+	}
+	if out := slipway(t, "list").stdout; !strings.Contains(out, "127.0.0.9:18053->30053/udp 127.0.0.1:18080->30080/tcp") {
 		t.Errorf("list says %s", out)
 	}
-	r := invocation{args: append([]string{"up", "--name", "cut", "--egress=false"}, publishFlags()...)}.run(t)
+	r := invocation{args: append([]string{"up", "--name", "cut", "--egress=false"}, publishFlags()[:2]...)}.run(t)
 	refusal{id: "port-in-use", says: `cluster "pub" has 127.0.0.1:18080/tcp`}.check(t, r)
 }
 
@@ -204,7 +207,7 @@ func checkLoadBalancer(t *testing.T, c cluster) {
 // before.
 func checkFrontMoves(t *testing.T, c cluster) {
 	slipway(t, "node", "add", c.name, "--control-plane", "--count", "2", "--wait", "5m")
-	checkPublished(t, c)
+	checkPublished(t)
 	two := c.kubectl(t, "get", "service", "two", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
 	c.answers(t, two)
 	if err := syscall.Kill(group{name: c.name}.pidOf(t, "pub-cp-1"), syscall.SIGKILL); err != nil {
@@ -212,7 +215,7 @@ func checkFrontMoves(t *testing.T, c cluster) {
 	}
 	_ = lines(t, "ip", "-n", "slipway-pub.pub-cp-1", "link", "set", "eth0", "down") // the kernel would go on leading packets
 	died := time.Now()
-	checkPublished(t, c)
+	checkPublished(t)
 	c.answers(t, two)
 	t.Logf("everything answered %.1f s after the first control plane's death", time.Since(died).Seconds())
 	c.balanced(t, "four")

@@ -18,3 +18,10 @@ type Event struct {
 	Service string // namespace/name; empty where it is about none in particular
 	Reason  string
 }
+
+func (e Event) String() string {
+	if e.Service == "" {
+		return string(e.Kind) + ": " + e.Reason
+	}
+	return string(e.Kind) + " " + e.Service + ": " + e.Reason
+}
