@@ -31,11 +31,19 @@ func publishing(front string) local.Network {
 
 // TestPublish leads ports to a machine, then to another one; in their place are network namespaces.
 func TestPublish(t *testing.T) {
+	for name, egress := range map[string]bool{"secluded": false, "with egress": true} {
+		t.Run(name, func(t *testing.T) { checkPublishing(t, egress) })
+	}
+}
+
+func checkPublishing(t *testing.T, egress bool) {
+	t.Helper()
 	h := needNetwork(t)
 	addOutside(t)
 	sh(t, "ip route add default via "+outsideAddress)
 	before := takeTraces(t, h)
 	n := publishing("10.91.0.2")
+	n.Egress = egress
 	h.ensure(t, n)
 	one, two := addNeighbour(t, n, "10.91.0.2"), addNeighbour(t, n, "10.91.0.3")
 	flow, err := net.Dial("udp4", "127.0.0.1:18080")
