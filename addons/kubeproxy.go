@@ -68,6 +68,9 @@ func kubeProxyConfiguration(cfg Config) *proxyv1alpha1.KubeProxyConfiguration {
 		Mode:        "nftables",
 		ClusterCIDR: cfg.PodCIDR.String(), FeatureGates: cfg.FeatureGates,
 	}
+	if cfg.NodePortsEverywhere {
+		c.NodePortAddresses = []string{"0.0.0.0/0"}
+	}
 	c.ClientConnection.Kubeconfig = "/var/lib/kube-proxy/kubeconfig.conf"
 	if !cfg.ConntrackLimits {
 		// Inside a network namespace of its own the kernel shows these limits read-only, and

@@ -76,6 +76,8 @@ type Cluster struct {
 	ExtraSANs []string `json:"extraSANs,omitempty"`
 	// VirtualIP is an address of the API that one of the control planes holds, with the prefix that its link gets it with.
 	VirtualIP netip.Prefix `json:"virtualIP,omitzero"`
+	// LoadBalancers are the addresses that Services of type LoadBalancer get; without any, nobody gives them one.
+	LoadBalancers netip.Prefix `json:"loadBalancers,omitzero"`
 	// Kubeadm is set for a cluster that kubeadm made: its control planes have what kubeadm gives them.
 	Kubeadm bool `json:"kubeadm,omitempty"`
 	// Balanced gives every node a load balancer for the API on its own loopback, which follows the control planes.

@@ -8,11 +8,8 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 
 	"slipway.dev/slipway/bootstrap"
-	"slipway.dev/slipway/bootstrap/approver"
 	"slipway.dev/slipway/bootstrap/balancer"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/bootstrap/node"
@@ -22,7 +19,7 @@ import (
 
 // addNodeInternals adds the commands that Slipway runs on a host; nobody types them.
 func addNodeInternals(c *cobra.Command, o *options) {
-	internal := []*cobra.Command{newNodeBalance(o), newNodeApprove(o), newNodeAskAPI(), newNodeSign(o), newNodeLeave(o), {
+	internal := []*cobra.Command{newNodeBalance(o), newNodeControl(o), newNodeAskAPI(), newNodeSign(o), newNodeLeave(o), {
 		Use: "converge", Short: "Converge this host to the specification on standard input", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			spec, err := bootstrap.ReadSpec(o.Stdin)
@@ -114,30 +111,6 @@ func newNodeAskAPI() *cobra.Command {
 	}
 	c.Flags().StringVar(&server, "server", "", "host and port")
 	c.Flags().StringVar(&ca, "ca", "", "authority of the server's certificate")
-	return c
-}
-
-// newNodeApprove runs on control planes, in a pod.
-func newNodeApprove(o *options) *cobra.Command {
-	var endpoints []string
-	c := &cobra.Command{
-		Use: "approve", Short: "Approve the serving certificates of kubelets", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := rest.InClusterConfig()
-			if err != nil {
-				return err
-			}
-			client, err := kubernetes.NewForConfig(cfg)
-			if err != nil {
-				return err
-			}
-			report := func(e approver.Event) {
-				fmt.Fprintf(o.Stdout, "%s %s of node %q: %s\n", e.Kind, e.Request, e.Node, e.Reason)
-			}
-			return approver.Run(c.Context(), client, endpoints, report)
-		},
-	}
-	c.Flags().StringSliceVar(&endpoints, "endpoint", nil, "hosts that the API is reached by from outside")
 	return c
 }
 

@@ -39,6 +39,7 @@ func newUp(o *options) *cobra.Command {
 			"  slipway up --registry-mirror http://localhost:5000                 # image: localhost:5000/app:1\n" +
 			"  slipway up --registry-mirror docker.io=http://localhost:5000       # image: nginx\n" +
 			"  slipway up --registry-mirror https://registry.localhost:5001 --registry-ca ca.crt\n" +
+			"  slipway up --publish 8080:30080 --publish 127.0.0.1:5353:30053/udp\n" +
 			"  slipway config init dev.yaml && slipway up --config dev.yaml" + exampleOf("dev.yaml", "docs/config.md", upExample),
 		Args:    cobra.NoArgs,
 		PreRunE: func(c *cobra.Command, _ []string) error { return flags.readFile(c, &u) },
@@ -84,6 +85,8 @@ func newUp(o *options) *cobra.Command {
 	f.StringVar(&flags.services, "service-cidr", bootstrap.DefaultServiceCIDR, "addresses of services")
 	f.StringVar(&u.DNSDomain, "dns-domain", bootstrap.DefaultDNSDomain, "domain of services")
 	f.StringVar(&u.CNI, "cni", "calico", "network of pods: calico, or none to install one yourself; nodes are not waited for then")
+	f.StringSliceVar(&u.Publish, "publish", nil,
+		"[127.0.0.1:]PORT:NODEPORT[/udp]: a port of this computer's loopback (IPv4) that leads to a NodePort; may be repeated")
 	outputFlag(c, &output)
 	return c
 }

@@ -55,6 +55,7 @@ func (f *upFlags) merge(c *cobra.Command, u *localcluster.Options, file *config.
 	unlessGiven(c, "dns-domain", &u.DNSDomain, file.DNSDomain)
 	unlessGiven(c, "image", &u.Images, &file.Images)
 	unlessGiven(c, "registry-mirror", &u.Mirrors, &file.RegistryMirrors)
+	unlessGiven(c, "publish", &u.Publish, &file.Publish)
 	u.Settings = file.Settings()
 	for _, m := range file.Mounts {
 		mount := localcluster.Mount(m)

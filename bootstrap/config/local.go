@@ -27,6 +27,7 @@ type LocalCluster struct {
 
 	Images          []string `yaml:"images,omitempty"`
 	RegistryMirrors []string `yaml:"registryMirrors,omitempty"`
+	Publish         []string `yaml:"publish,omitempty"`
 	Mounts          []Mount  `yaml:"mounts,omitempty"`
 	Roles           *Roles   `yaml:"roles,omitempty"`
 }

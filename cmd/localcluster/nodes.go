@@ -127,7 +127,7 @@ func (c *Cluster) newNode(controlPlane bool) (bootstrap.Node, error) {
 			n.Name = name
 		}
 	}
-	last := sharedAddress(c.Subnet).Addr()
+	last := afterNodes(c.Subnet)
 	for a := c.Network.Gateway.Next(); a.Less(last); a = a.Next() {
 		if !c.has(func(o bootstrap.Node) bool { return o.Address == a }) {
 			n.Address = a
@@ -235,6 +235,7 @@ func (c *Cluster) share(ctx context.Context, report engine.Report) error {
 	if !c.Cluster.VirtualIP.IsValid() {
 		c.Cluster.VirtualIP = sharedAddress(c.Subnet)
 		c.Cluster.Endpoint = fleet.APIAddress(c.Cluster.VirtualIP.Addr())
+		c.Network.Front = c.Cluster.VirtualIP.Addr()
 		if err := c.save(); err != nil {
 			return err
 		}

@@ -3,7 +3,9 @@ package localcluster
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -27,6 +29,7 @@ type Options struct {
 	Egress                 bool
 	Subnet                 netip.Prefix // of the machines; zero: the first free one
 	PodCIDR, ServiceCIDR   netip.Prefix
+	Publish                []string // ports of this computer's loopback that lead to NodePorts: [ADDRESS:]PORT:NODEPORT[/PROTOCOL]
 	Typha                  bool
 	Keys                   certs.Algorithm
 	Wait                   time.Duration
@@ -103,16 +106,30 @@ func (o Options) checkNetwork() error {
 	if why := validation.IsDNS1123Subdomain(o.DNSDomain); len(why) > 0 {
 		bad("--dns-domain", strconv.Quote(o.DNSDomain), errors.New("it is not a domain, as in cluster.local"))
 	}
+	_, wrong := parsePorts(o.Publish)
+	for _, text := range slices.Sorted(maps.Keys(wrong)) {
+		bad("--publish", strconv.Quote(text), wrong[text])
+	}
 	return errors.Join(errs...)
 }
 
 // cniNone leaves the pods' network to the user.
 const cniNone = "none"
 
-// checkSubnet wants an address for each node, besides those of the network, the bridge, what control planes share, and broadcasts.
+// checkSubnet wants an address for each node, besides those of the network, the bridge, Services of type LoadBalancer, what control
+// planes share, and broadcasts.
 func checkSubnet(subnet netip.Prefix, nodes int) error {
-	if need := nodes + 4; subnet.IsValid() && bootstrap.Addresses(subnet) < need {
-		return fmt.Errorf("it has %d addresses, %d are needed", bootstrap.Addresses(subnet), need)
+	if !subnet.IsValid() {
+		return nil
+	}
+	const network, others = 2, 4
+	all := bootstrap.Addresses(subnet)
+	room := all - others
+	if r := reserved(subnet); r.IsValid() {
+		room = all - network - 2*bootstrap.Addresses(r)
+	}
+	if nodes > room {
+		return fmt.Errorf("it has %d addresses, of which nodes can have %d, and these are %d", all, max(room, 0), nodes)
 	}
 	return nil
 }

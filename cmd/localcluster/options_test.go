@@ -47,6 +47,8 @@ func TestValidate(t *testing.T) {
 		{"no services", func(o *Options) { o.ServiceCIDR = netip.Prefix{} }, []string{"option-invalid"}},
 		{"no pods", func(o *Options) { o.PodCIDR = netip.Prefix{} }, []string{"option-invalid"}},
 		{"few nodes", func(o *Options) { o.Subnet, o.Workers = netip.MustParsePrefix("10.1.0.0/29"), 5 }, []string{"option-invalid"}},
+		{"ports", func(o *Options) { o.Publish = []string{"80:80", "80:30080", "80:30081", "x"} },
+			[]string{"option-invalid", "option-invalid", "option-invalid"}},
 		{"all at once", func(o *Options) { o.Name, o.ControlPlanes = "-", 4 }, []string{"name-invalid", "option-invalid"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -85,6 +87,7 @@ func TestNameServers(t *testing.T) {
 func TestNewRecord(t *testing.T) {
 	o := goodOptions()
 	o.ControlPlanes, o.Workers, o.Subnet = 3, 1, netip.MustParsePrefix("10.89.7.0/24")
+	o.Publish = []string{"8080:30080"}
 	r := newRecord(o, &images.Bundle{}, &images.Unpacked{}, "/self")
 	var got []string
 	for _, n := range r.Nodes {
@@ -97,6 +100,9 @@ func TestNewRecord(t *testing.T) {
 	}
 	if r.Cluster.Endpoint != "10.89.7.254:6443" || r.Cluster.VirtualIP != netip.MustParsePrefix("10.89.7.254/24") || len(r.Cluster.ControlPlanes) != 3 || r.Cluster.UpstreamDNS {
 		t.Errorf("cluster %+v", r.Cluster)
+	}
+	if n := r.Network; n.Front.String() != "10.89.7.254" || n.Behind != r.Cluster.LoadBalancers || len(n.Ports) != 1 {
+		t.Errorf("network %+v", n)
 	}
 }
 

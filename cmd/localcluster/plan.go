@@ -98,15 +98,17 @@ func newRecord(o Options, b *images.Bundle, u *images.Unpacked, self string) Rec
 		r.Nodes = append(r.Nodes, n)
 	}
 	shared := sharedAddress(o.Subnet)
+	r.Network.Ports, _ = parsePorts(o.Publish) // what is wrong with them was said before
+	r.Network.Front, r.Network.Behind = r.Nodes[0].Address, reserved(o.Subnet)
 	r.Cluster = bootstrap.Cluster{
 		Name: o.Name, KubernetesVersion: b.KubernetesVersion(), PodCIDR: o.PodCIDR, ServiceCIDR: o.ServiceCIDR,
 		DNSDomain: o.DNSDomain, NoCNI: o.CNI == cniNone, Settings: o.Settings, Endpoint: fleet.APIAddress(r.Nodes[0].Address),
 		Workers: o.Workers, UpstreamDNS: len(r.Resolvers) > 0, Typha: o.Typha, Dedicated: o.Workers > 0,
-		Mirrors:  fromNodes(o.mirrors, gateway),
+		Mirrors: fromNodes(o.mirrors, gateway), LoadBalancers: r.Network.Behind,
 		Balanced: true, Closed: true, ExtraSANs: []string{shared.Addr().String()},
 	}
 	if o.ControlPlanes > 1 {
-		r.Cluster.VirtualIP, r.Cluster.Endpoint = shared, fleet.APIAddress(shared.Addr())
+		r.Cluster.VirtualIP, r.Cluster.Endpoint, r.Network.Front = shared, fleet.APIAddress(shared.Addr()), shared.Addr()
 	}
 	for _, n := range r.Nodes[:o.ControlPlanes] {
 		r.Cluster.ControlPlanes = append(r.Cluster.ControlPlanes, bootstrap.Member{Name: n.Name, Address: n.Address})

@@ -40,11 +40,6 @@ func addBridge(n Network) error {
 	if err := disableIPv6(name); err != nil {
 		return err
 	}
-	if len(n.Loopback) > 0 {
-		if err := routeLoopback(name); err != nil {
-			return err
-		}
-	}
 	addr := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(n.Gateway, n.Subnet.Bits()))}
 	if err := netlink.AddrReplace(link, addr); err != nil {
 		return fmt.Errorf("give bridge %q the address %q: %w", name, n.Gateway, err)
@@ -52,7 +47,12 @@ func addBridge(n Network) error {
 	if err := netlink.LinkSetUp(link); err != nil {
 		return fmt.Errorf("set bridge %q up: %w", name, err)
 	}
-	return nil
+	if n.opensLoopback() {
+		if err := routeLocalnet(name); err != nil {
+			return err
+		}
+	}
+	return addBehind(n, link)
 }
 
 func ensureBridge(name, cluster string) error {
@@ -66,6 +66,11 @@ func ensureBridge(name, cluster string) error {
 		return nil
 	}
 	return err
+}
+
+func hasBridge(cluster string) bool {
+	_, err := netlink.LinkByName(bridgeName(cluster))
+	return err == nil
 }
 
 func removeBridge(cluster string) error { return removeLink(bridgeName(cluster)) }

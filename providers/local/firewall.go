@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -31,9 +32,11 @@ func addFirewall(n Network) error {
 	} else {
 		addSeclusion(c, t, n)
 	}
-	if len(n.Loopback) > 0 {
-		addLoopback(c, t, n)
+	if n.opensLoopback() {
+		addGuard(c, t, bridgeName(n.Cluster))
 	}
+	addLoopback(c, t, n)
+	addPublishing(c, t, n)
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("write nft table %q: %w", t.Name, err)
 	}
@@ -69,11 +72,8 @@ func addSeclusion(c *nftables.Conn, t *nftables.Table, n Network) {
 
 // addMasquerade hides machines behind this computer's address on their way out.
 func addMasquerade(c *nftables.Conn, t *nftables.Table, n Network) {
-	chain := c.AddChain(&nftables.Chain{
-		Name: "postrouting", Table: t, Type: nftables.ChainTypeNAT,
-		Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
-	})
-	match := flatten(link(expr.MetaKeyOIFNAME, expr.CmpOpNeq, bridgeName(n.Cluster)), ipv4(), sourceIn(n))
+	chain := c.AddChain(natChain(t, "postrouting", nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource))
+	match := flatten(link(expr.MetaKeyOIFNAME, expr.CmpOpNeq, bridgeName(n.Cluster)), ipv4(), addressIn(sourceOffset, n.Subnet))
 	c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: append(match, &expr.Masq{})})
 }
 
@@ -119,18 +119,26 @@ const (
 	addressLength     = 4
 )
 
-func sourceIn(n Network) []expr.Any {
-	mask := binaryutil.BigEndian.PutUint32(^uint32(0) << (32 - n.Subnet.Bits()))
+func addressIn(offset uint32, p netip.Prefix) []expr.Any {
+	mask := binaryutil.BigEndian.PutUint32(^uint32(0) << (32 - p.Bits()))
 	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: sourceOffset, Len: addressLength},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: addressLength},
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: addressLength, Mask: mask, Xor: make([]byte, addressLength)},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: n.Subnet.Addr().AsSlice()},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: p.Addr().AsSlice()},
 	}
 }
 
+func addressIs(offset uint32, a netip.Addr) []expr.Any {
+	return compareAddress(offset, expr.CmpOpEq, a)
+}
+
 func destinationIsNot(n Network) []expr.Any {
+	return compareAddress(destinationOffset, expr.CmpOpNeq, n.Gateway)
+}
+
+func compareAddress(offset uint32, op expr.CmpOp, a netip.Addr) []expr.Any {
 	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: destinationOffset, Len: addressLength},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: n.Gateway.AsSlice()},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: addressLength},
+		&expr.Cmp{Op: op, Register: 1, Data: a.AsSlice()},
 	}
 }

@@ -1,9 +1,7 @@
 package local
 
 import (
-	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 
 	"github.com/google/nftables"
@@ -12,62 +10,75 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// addLoopback sends on to this computer's loopback what machines send to these ports of the gateway's address. Nothing else gets
-// there: what has a loopback address as its destination before that is dropped, which the kernel, with routeLoopback, no longer does.
-func addLoopback(c *nftables.Conn, t *nftables.Table, n Network) {
-	fromBridge := link(expr.MetaKeyIIFNAME, expr.CmpOpEq, bridgeName(n.Cluster))
-	guard := c.AddChain(&nftables.Chain{
-		Name: "guard", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRaw,
+// loopback is what the kernel takes no packet for, or from, by any other link, unless it is told to.
+func loopback() netip.Prefix { return netip.MustParsePrefix("127.0.0.0/8") }
+
+// opensLoopback tells whether packets go by the bridge that are from or for this computer's loopback.
+func (n Network) opensLoopback() bool { return len(n.Loopback) > 0 || len(n.Ports) > 0 }
+
+// routeLocalnet lets packets of this computer's loopback go by the bridge. It goes with the bridge.
+func routeLocalnet(bridge string) error {
+	return writeSysctl(filepath.Join("net/ipv4/conf", bridge, "route_localnet"), "1")
+}
+
+// addGuard drops what comes in by the bridge with an address of a loopback. The kernel itself does that no more on a link with
+// route_localnet: a machine could reach what listens on this computer's loopback, or seem to be on it. It is before
+// conntrack, which gives what it translates its address on the loopback.
+func addGuard(c *nftables.Conn, t *nftables.Table, bridge string) {
+	in := c.AddChain(&nftables.Chain{
+		Name: "guard", Table: t, Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRaw,
 	})
-	drop(c, t, guard, fromBridge, ipv4(), destinationIn(netip.MustParsePrefix("127.0.0.0/8")))
-	forward := c.AddChain(&nftables.Chain{
-		Name: "loopback", Table: t, Type: nftables.ChainTypeNAT,
-		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityNATDest,
-	})
-	for _, port := range n.Loopback {
-		match := flatten(fromBridge, ipv4(), destinationIn(netip.PrefixFrom(n.Gateway, n.Gateway.BitLen())), tcpTo(port))
-		c.AddRule(&nftables.Rule{Table: t, Chain: forward, Exprs: append(match,
-			&expr.Immediate{Register: 1, Data: loopback().Addr().AsSlice()},
-			&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1},
-		)})
+	for _, offset := range []uint32{sourceOffset, destinationOffset} {
+		drop(c, t, in, link(expr.MetaKeyIIFNAME, expr.CmpOpEq, bridge), ipv4(), addressIn(offset, loopback()))
 	}
 }
 
-// acceptLoopback lets pass in a chain what addLoopback has sent on.
+// acceptLoopback is for a chain that drops what goes to other addresses than the gateway. Of what the guard let through, only
+// answers from published ports and what machines may ask go to the loopback.
 func acceptLoopback(c *nftables.Conn, t *nftables.Table, chain *nftables.Chain, n Network) {
+	if !n.opensLoopback() {
+		return
+	}
+	match := flatten(link(expr.MetaKeyIIFNAME, expr.CmpOpEq, bridgeName(n.Cluster)), ipv4(), addressIn(destinationOffset, loopback()))
+	c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: append(match, &expr.Verdict{Kind: expr.VerdictAccept})})
+}
+
+// addLoopback sends on to this computer's 127.0.0.1 what machines send to these ports of the gateway's address.
+func addLoopback(c *nftables.Conn, t *nftables.Table, n Network) {
+	if len(n.Loopback) == 0 {
+		return
+	}
+	forward := c.AddChain(natChain(t, "loopback", nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest))
 	for _, port := range n.Loopback {
-		match := flatten(link(expr.MetaKeyIIFNAME, expr.CmpOpEq, bridgeName(n.Cluster)), ipv4(), destinationIn(loopback()), tcpTo(port))
-		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: append(match, &expr.Verdict{Kind: expr.VerdictAccept})})
+		match := flatten(link(expr.MetaKeyIIFNAME, expr.CmpOpEq, bridgeName(n.Cluster)), ipv4(),
+			addressIs(destinationOffset, n.Gateway), portIs(unix.IPPROTO_TCP, port))
+		c.AddRule(&nftables.Rule{Table: t, Chain: forward, Exprs: append(match, translate(netip.MustParseAddr("127.0.0.1"), port)...)})
 	}
 }
 
-func loopback() netip.Prefix { return netip.MustParsePrefix("127.0.0.1/32") }
-
-func destinationIn(p netip.Prefix) []expr.Any {
-	mask := binaryutil.BigEndian.PutUint32(^uint32(0) << (32 - p.Bits()))
-	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: destinationOffset, Len: addressLength},
-		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: addressLength, Mask: mask, Xor: make([]byte, addressLength)},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: p.Addr().AsSlice()},
-	}
+func natChain(t *nftables.Table, name string, hook *nftables.ChainHook, priority *nftables.ChainPriority) *nftables.Chain {
+	return &nftables.Chain{Name: name, Table: t, Type: nftables.ChainTypeNAT, Hooknum: hook, Priority: priority}
 }
 
-// portOffset is that of the destination's port in a TCP header.
-const portOffset = 2
+const (
+	destinationPortOffset = 2 // in the headers of TCP and UDP
+	portLength            = 2
+)
 
-func tcpTo(port uint16) []expr.Any {
+func portIs(protocol byte, port uint16) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: portOffset, Len: 2},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{protocol}},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: destinationPortOffset, Len: portLength},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(port)},
 	}
 }
 
-// routeLoopback lets packets that come through a link be for 127.0.0.1. It works in the network namespace of the calling thread.
-func routeLoopback(link string) error {
-	if err := os.WriteFile(filepath.Join("/proc/sys/net/ipv4/conf", link, "route_localnet"), []byte("1"), 0); err != nil {
-		return fmt.Errorf("let machines reach ports of this computer's loopback: %w", err)
+func translate(to netip.Addr, port uint16) []expr.Any {
+	return []expr.Any{
+		&expr.Immediate{Register: 1, Data: to.AsSlice()},
+		&expr.Immediate{Register: 2, Data: binaryutil.BigEndian.PutUint16(port)},
+		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1, RegProtoMin: 2},
 	}
-	return nil
 }
