@@ -66,29 +66,33 @@ func newUp(o *options) *cobra.Command {
 			return err
 		},
 	}
-	f := c.Flags()
-	f.StringVar(&flags.config, "config", "", "file with these settings and more; flags count before it")
-	f.StringVar(&u.Name, "name", "dev", "name of the cluster")
-	f.IntVar(&u.ControlPlanes, "control-planes", 1, "number of control planes, odd")
-	f.IntVar(&u.Workers, "workers", 0, "number of workers; without any, control planes take workloads")
-	f.StringVar(&u.Version, "kubernetes-version", "", "Kubernetes version or minor (default: the newest supported)")
-	f.StringVar(&u.Bundle, "bundle", "", bundleUsage+" (default: the built one of that version)")
-	registryFlags(c, &u.Registry)
-	f.StringArrayVar(&u.Mirrors, "registry-mirror", nil, "registry that nodes pull from, as [HOST=]URL; may be repeated, see above")
-	f.StringArrayVar(&u.Images, "image", nil, "file with images for all nodes, in an archive as for images load; may be repeated")
-	f.BoolVar(&u.Egress, "egress", true, "let the cluster reach beyond this computer")
-	f.DurationVar(&u.Wait, "wait", 2*time.Minute, "how long to wait until everything is ready")
-	f.StringVar((*string)(&u.Keys), "key-algorithm", string(certs.ECDSA), "of all keys and certificates: ecdsa (P-256) or rsa (2048 bits)")
-	f.BoolVar(&u.Typha, "typha", false, "put Calico's Typha between the nodes and the API server")
-	f.StringVar(&flags.subnet, "subnet", "", "subnet of the machines, for example 10.89.7.0/24 (default: the first free one)")
-	f.StringVar(&flags.pods, "pod-cidr", bootstrap.DefaultPodCIDR, "addresses of pods")
-	f.StringVar(&flags.services, "service-cidr", bootstrap.DefaultServiceCIDR, "addresses of services")
-	f.StringVar(&u.DNSDomain, "dns-domain", bootstrap.DefaultDNSDomain, "domain of services")
-	f.StringVar(&u.CNI, "cni", "calico", "network of pods: calico, or none to install one yourself; nodes are not waited for then")
-	f.StringSliceVar(&u.Publish, "publish", nil,
-		"[127.0.0.1:]PORT:NODEPORT[/udp]: a port of this computer's loopback (IPv4) that leads to a NodePort; may be repeated")
+	flags.add(c, &u)
 	outputFlag(c, &output)
 	return c
+}
+
+func (f *upFlags) add(c *cobra.Command, u *localcluster.Options) {
+	fs := c.Flags()
+	fs.StringVar(&f.config, "config", "", "file with these settings and more; flags count before it")
+	fs.StringVar(&u.Name, "name", "dev", "name of the cluster")
+	fs.IntVar(&u.ControlPlanes, "control-planes", 1, "number of control planes, odd")
+	fs.IntVar(&u.Workers, "workers", 0, "number of workers; without any, control planes take workloads")
+	fs.StringVar(&u.Version, "kubernetes-version", "", "Kubernetes version or minor (default: the newest supported)")
+	fs.StringVar(&u.Bundle, "bundle", "", bundleUsage+" (default: the built one of that version)")
+	registryFlags(c, &u.Registry)
+	fs.StringArrayVar(&u.Mirrors, "registry-mirror", nil, "registry that nodes pull from, as [HOST=]URL; may be repeated, see above")
+	fs.StringArrayVar(&u.Images, "image", nil, "file with images for all nodes, in an archive as for images load; may be repeated")
+	fs.BoolVar(&u.Egress, "egress", true, "let the cluster reach beyond this computer")
+	fs.DurationVar(&u.Wait, "wait", 2*time.Minute, "how long to wait until everything is ready")
+	fs.StringVar((*string)(&u.Keys), "key-algorithm", string(certs.ECDSA), "of all keys and certificates: ecdsa (P-256) or rsa (2048 bits)")
+	fs.BoolVar(&u.Typha, "typha", false, "put Calico's Typha between the nodes and the API server")
+	fs.StringVar(&f.subnet, "subnet", "", "subnet of the machines, for example 10.89.7.0/24 (default: the first free one)")
+	fs.StringVar(&f.pods, "pod-cidr", bootstrap.DefaultPodCIDR, "addresses of pods")
+	fs.StringVar(&f.services, "service-cidr", bootstrap.DefaultServiceCIDR, "addresses of services")
+	fs.StringVar(&u.DNSDomain, "dns-domain", bootstrap.DefaultDNSDomain, "domain of services")
+	fs.StringVar(&u.CNI, "cni", "calico", "network of pods: calico, or none to install one yourself; nodes are not waited for then")
+	fs.StringSliceVar(&u.Publish, "publish", nil,
+		"[127.0.0.1:]PORT:NODEPORT[/udp]: a port of this computer's loopback (IPv4) that leads to a NodePort; may be repeated")
 }
 
 func newDown(o *options) *cobra.Command {
