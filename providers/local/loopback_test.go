@@ -11,7 +11,6 @@ import (
 // TestLoopback reaches one port of this computer's loopback from a machine, with egress and without, and nothing else there.
 func TestLoopback(t *testing.T) {
 	h := newHost(t)
-	addOutside(t)
 	before := takeTraces(t, h)
 	open, closed := listenAt(t, "127.0.0.1"), listenAt(t, "127.0.0.1")
 	for _, egress := range []bool{false, true} {
