@@ -83,7 +83,7 @@ func (c *Cluster) takeOut(ctx context.Context, n bootstrap.Node, force bool, rep
 	if err := engine.Run(ctx, n.Name, []engine.Step{drain}, report); err != nil {
 		return err
 	}
-	if runs >= 0 {
+	if runs >= 0 && slices.ContainsFunc(c.Nodes, named(n.Name)) { // one that is joining may not know how yet
 		leave = func(ctx context.Context) error { return c.leave(ctx, machines[runs], n, report) }
 	}
 	if err := leave(ctx); err != nil {
