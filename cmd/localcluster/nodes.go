@@ -143,7 +143,7 @@ func (c *Cluster) newNode(controlPlane bool) (bootstrap.Node, error) {
 func (c *Cluster) allNodes() []bootstrap.Node { return slices.Concat(c.Nodes, c.Joining) }
 
 func (c *Cluster) has(match func(bootstrap.Node) bool) bool {
-	return slices.ContainsFunc(c.allNodes(), match)
+	return slices.ContainsFunc(c.allNodes(), match) || slices.ContainsFunc(c.Leaving, match)
 }
 
 func named(name string) func(bootstrap.Node) bool {

@@ -65,3 +65,28 @@ func TestHalfGrown(t *testing.T) {
 		t.Errorf("restart of a launch that was interrupted: %v", err)
 	}
 }
+
+func TestHalfRemoved(t *testing.T) {
+	c := halfGrown(t)
+	n := c.Joining[0]
+	c.Nodes, c.Joining = append(c.Nodes, n), nil
+	if err := c.goes(n); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Open(c.dirs, "half")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(home(c.dirs, "half"), "machines", n.Name)); err != nil {
+		t.Fatal(err)
+	}
+	if stopped, err := c.in(t.Context(), local.Stopped); err != nil || !slices.Equal(stopped, []string{"half-cp-1"}) {
+		t.Errorf("to be started: %q, %v", stopped, err)
+	}
+	if again, err := c.removable(n.Name); err != nil || again.Address != n.Address {
+		t.Errorf("removed again: %v, %v", again, err)
+	}
+	if other, err := c.newNode(false); err != nil || other.Name == n.Name || other.Address == n.Address {
+		t.Errorf("added meanwhile: %v, %v", other, err)
+	}
+}

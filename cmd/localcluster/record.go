@@ -39,6 +39,8 @@ type Record struct {
 	Shares []Share `json:"shares,omitempty"`
 	// Joining are further nodes, whose addition began and was not completed.
 	Joining []bootstrap.Node `json:"joining,omitempty"`
+	// Leaving are nodes that are out of the cluster already. Their machines are to be removed yet.
+	Leaving []bootstrap.Node `json:"leaving,omitempty"`
 	Mounts  []Mount          `json:"mounts,omitempty"`
 	// Removing is set as soon as its removal began: from then on it can only be removed.
 	Removing bool `json:"removing,omitempty"`
