@@ -118,6 +118,7 @@ func (c *Cluster) sameAddition(o AddOptions) error {
 // newNode takes the first name and the first address that nobody has.
 func (c *Cluster) newNode(controlPlane bool) (bootstrap.Node, error) {
 	n := bootstrap.Node{Shared: true, ControlPlane: controlPlane, Joins: controlPlane}
+	c.Roles.register(&n)
 	kind := "worker"
 	if controlPlane {
 		kind, n.VirtualIPInterface = "cp", machineLink
