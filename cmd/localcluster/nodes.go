@@ -118,6 +118,7 @@ func (c *Cluster) sameAddition(o AddOptions) error {
 // newNode takes the first name and the first address that nobody has.
 func (c *Cluster) newNode(controlPlane bool) (bootstrap.Node, error) {
 	n := bootstrap.Node{Shared: true, ControlPlane: controlPlane, Joins: controlPlane}
+	c.Roles.register(&n)
 	kind := "worker"
 	if controlPlane {
 		kind, n.VirtualIPInterface = "cp", machineLink
@@ -143,7 +144,7 @@ func (c *Cluster) newNode(controlPlane bool) (bootstrap.Node, error) {
 func (c *Cluster) allNodes() []bootstrap.Node { return slices.Concat(c.Nodes, c.Joining) }
 
 func (c *Cluster) has(match func(bootstrap.Node) bool) bool {
-	return slices.ContainsFunc(c.allNodes(), match)
+	return slices.ContainsFunc(c.allNodes(), match) || slices.ContainsFunc(c.Leaving, match)
 }
 
 func named(name string) func(bootstrap.Node) bool {

@@ -41,7 +41,7 @@ type Options struct {
 	DNSDomain              string
 	CNI                    string // calico or none
 	Mounts                 []Mount
-	ControlPlane, Worker   Role // what nodes of each role register with
+	Roles                  // what nodes of each role register with
 	Settings               settings.Settings
 	// Origin says where the options come from, for errors; it may be nil.
 	Origin *config.Origin

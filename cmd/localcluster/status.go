@@ -83,7 +83,9 @@ func (c *Cluster) State(ctx context.Context) (string, error) {
 func (c *Cluster) stateOf(machines []*local.Machine) string {
 	number := map[local.State]int{}
 	for _, m := range machines {
-		number[m.State()]++
+		if slices.ContainsFunc(c.Nodes, named(m.Name())) { // and no other, of a node that is joining
+			number[m.State()]++
+		}
 	}
 	switch {
 	case c.Removing:
