@@ -236,7 +236,6 @@ func (c *Cluster) share(ctx context.Context, report engine.Report) error {
 	if !c.Cluster.VirtualIP.IsValid() {
 		c.Cluster.VirtualIP = sharedAddress(c.Subnet)
 		c.Cluster.Endpoint = fleet.APIAddress(c.Cluster.VirtualIP.Addr())
-		c.Network.Front = c.Cluster.VirtualIP.Addr()
 		if err := c.save(); err != nil {
 			return err
 		}
@@ -246,6 +245,10 @@ func (c *Cluster) share(ctx context.Context, report engine.Report) error {
 		return err
 	}
 	if err := c.reconverge(ctx, report); err != nil {
+		return err
+	}
+	c.Network.Front = c.Cluster.VirtualIP.Addr() // not before somebody has it
+	if err := c.save(); err != nil {
 		return err
 	}
 	return c.moveKubeconfig()
