@@ -90,3 +90,11 @@ func TestHalfRemoved(t *testing.T) {
 		t.Errorf("added meanwhile: %v, %v", other, err)
 	}
 }
+
+func TestSize(t *testing.T) {
+	c := halfGrown(t)
+	c.Nodes = append(c.Nodes, c.Joining...)
+	if controlPlanes, workers := c.Size(); controlPlanes != 1 || workers != 2 {
+		t.Errorf("%d control planes, %d workers", controlPlanes, workers)
+	}
+}
