@@ -28,13 +28,17 @@ type AddOptions struct {
 	Wait         time.Duration
 }
 
-func (o AddOptions) validate(nodes int) error {
+func (o AddOptions) validate(c *Cluster) error {
 	var errs []error
+	nodes := len(c.Nodes)
 	bad := func(what string, err error) {
 		errs = append(errs, fault.New("option-invalid", what, err, "see `slipway node add --help`"))
 	}
 	if o.Count < 1 || nodes+o.Count > maxNodes {
 		bad(fmt.Sprintf("use --count %d", o.Count), fmt.Errorf("there are %d nodes, and a local cluster has at most %d", nodes, maxNodes))
+	}
+	for _, r := range bootstrap.CheckRanges(c.Subnet, c.Cluster.PodCIDR, c.Cluster.ServiceCIDR, nodes+o.Count) {
+		bad(fmt.Sprintf("use --count %d with the cluster's %s %v", o.Count, r.Flag, r.Value), r.Err)
 	}
 	if o.Wait <= 0 {
 		bad(fmt.Sprintf("use --wait %v", o.Wait), errors.New("it is not a time to wait"))
@@ -92,7 +96,7 @@ func (c *Cluster) join(o AddOptions) error {
 	if len(c.Joining) > 0 {
 		return c.sameAddition(o)
 	}
-	if err := o.validate(len(c.Nodes)); err != nil {
+	if err := o.validate(c); err != nil {
 		return err
 	}
 	for range o.Count {

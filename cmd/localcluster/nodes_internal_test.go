@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -96,5 +97,17 @@ func TestSize(t *testing.T) {
 	c.Nodes = append(c.Nodes, c.Joining...)
 	if controlPlanes, workers := c.Size(); controlPlanes != 1 || workers != 2 {
 		t.Errorf("%d control planes, %d workers", controlPlanes, workers)
+	}
+}
+
+func TestAddOptions(t *testing.T) {
+	c := halfGrown(t)
+	if err := (AddOptions{Count: 3, Wait: time.Second}).validate(c); err != nil {
+		t.Error(err)
+	}
+	c.Cluster.PodCIDR = netip.MustParsePrefix("10.250.0.0/25")
+	all := fault.All(AddOptions{Count: 2}.validate(c))
+	if len(all) != 2 || !strings.Contains(all[0].Error(), "these nodes need at least 192") || !strings.Contains(all[1].Error(), "--wait 0s") {
+		t.Error(all)
 	}
 }
