@@ -111,3 +111,13 @@ func TestAddOptions(t *testing.T) {
 		t.Error(all)
 	}
 }
+
+func TestStatusNames(t *testing.T) {
+	var names []string
+	for _, n := range halfGrown(t).nodes(nil, nil) {
+		names = append(names, n.Name)
+	}
+	if want := []string{"half-cp-1", "half-worker-1", "half-worker-2"}; !slices.Equal(names, want) {
+		t.Errorf("got %q", names)
+	}
+}
