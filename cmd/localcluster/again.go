@@ -27,7 +27,7 @@ func (c *Cluster) same(o Options) error {
 		}
 	}
 	k := c.Cluster
-	if controlPlanes, workers := c.Size(); controlPlanes != o.ControlPlanes || workers != o.Workers {
+	if !c.hasSize(o.ControlPlanes, o.Workers) {
 		differs("control planes", len(k.ControlPlanes), o.ControlPlanes)
 		differs("workers", k.Workers, o.Workers)
 	}
@@ -60,6 +60,11 @@ func (c *Cluster) same(o Options) error {
 		differs("Kubernetes", k.KubernetesVersion, set.Kubernetes)
 	}
 	return errors.Join(errs...)
+}
+
+func (c *Cluster) hasSize(controlPlanes, workers int) bool {
+	nowControlPlanes, nowWorkers := c.Size()
+	return nowControlPlanes == controlPlanes && nowWorkers == workers
 }
 
 // Size is how many nodes there are now, after some were added or removed. Machines without a cluster are none.
