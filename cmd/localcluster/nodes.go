@@ -168,7 +168,7 @@ func (c *Cluster) bringIn(ctx context.Context, report engine.Report) error {
 	if err != nil {
 		return err
 	}
-	if c.Joining[0].ControlPlane {
+	if c.Joining[0].ControlPlane || c.Cluster.VirtualIP.IsValid() { // an earlier addition may have begun that, and been given up
 		if err := c.share(ctx, report); err != nil {
 			return err
 		}
