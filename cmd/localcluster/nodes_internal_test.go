@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -88,5 +89,35 @@ func TestHalfRemoved(t *testing.T) {
 	}
 	if other, err := c.newNode(false); err != nil || other.Name == n.Name || other.Address == n.Address {
 		t.Errorf("added meanwhile: %v, %v", other, err)
+	}
+}
+
+func TestSize(t *testing.T) {
+	c := halfGrown(t)
+	c.Nodes = append(c.Nodes, c.Joining...)
+	if controlPlanes, workers := c.Size(); controlPlanes != 1 || workers != 2 {
+		t.Errorf("%d control planes, %d workers", controlPlanes, workers)
+	}
+}
+
+func TestAddOptions(t *testing.T) {
+	c := halfGrown(t)
+	if err := (AddOptions{Count: 3, Wait: time.Second}).validate(c); err != nil {
+		t.Error(err)
+	}
+	c.Cluster.PodCIDR = netip.MustParsePrefix("10.250.0.0/25")
+	all := fault.All(AddOptions{Count: 2}.validate(c))
+	if len(all) != 2 || !strings.Contains(all[0].Error(), "these nodes need at least 192") || !strings.Contains(all[1].Error(), "--wait 0s") {
+		t.Error(all)
+	}
+}
+
+func TestStatusNames(t *testing.T) {
+	var names []string
+	for _, n := range halfGrown(t).nodes(nil, nil) {
+		names = append(names, n.Name)
+	}
+	if want := []string{"half-cp-1", "half-worker-1", "half-worker-2"}; !slices.Equal(names, want) {
+		t.Errorf("got %q", names)
 	}
 }

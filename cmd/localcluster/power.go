@@ -61,7 +61,7 @@ func Start(ctx context.Context, d Dirs, o PowerOptions, report engine.Report) (b
 	defer cancel()
 	changed, err := c.start(ctx, report)
 	if err == nil {
-		err = c.settle(ctx, true, report)
+		err = c.settle(ctx, changed || c.Starting, report) // of what was up, pods are the user's own affair
 	}
 	return changed, inTime(ctx, err)
 }
@@ -98,7 +98,7 @@ func Resume(ctx context.Context, d Dirs, o PowerOptions, report engine.Report) (
 	defer cancel()
 	changed, err := c.onEach(ctx, "resume", names, c.provider().Resume, report)
 	if err == nil {
-		err = c.settle(ctx, true, report)
+		err = c.settle(ctx, changed || c.Starting, report)
 	}
 	return changed, inTime(ctx, err)
 }

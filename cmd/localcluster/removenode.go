@@ -138,7 +138,8 @@ func (c *Cluster) drain(ctx context.Context, node string, runs, force bool, prog
 	if err := k.Run(); err != nil {
 		return fault.New("drain-failed", fmt.Sprintf("move the pods of node %q away", node),
 			fmt.Errorf("%w: %s", err, bytes.TrimSpace(said.Bytes())),
-			"mend what keeps them, a PodDisruptionBudget for example, and run the same command again; or use --force, which deletes them")
+			"mend what keeps them, a PodDisruptionBudget for example, and run the same command again; or use --force, which deletes them; "+
+				"to keep the node, run `slipway kubectl "+c.Name()+" -- uncordon "+node+"`")
 	}
 	return nil
 }

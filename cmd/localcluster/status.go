@@ -174,7 +174,7 @@ func (c *Cluster) client() (*kubernetes.Clientset, error) {
 
 func (c *Cluster) nodes(items []corev1.Node, machines []*local.Machine) []NodeStatus {
 	var out []NodeStatus
-	for _, n := range c.Nodes {
+	for _, n := range c.allNodes() {
 		s := NodeStatus{Name: n.Name, Address: n.Address.String(), Role: "worker", Machine: string(local.Stopped), Ready: "Unknown"}
 		if n.ControlPlane {
 			s.Role = "control-plane"
