@@ -3,6 +3,7 @@ package addons
 import (
 	_ "embed"
 	"fmt"
+	"net/netip"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -63,10 +64,23 @@ func calicoNodeImages(cfg Config, pod *corev1.PodSpec) error {
 }
 
 func calicoNodeAPIServer(cfg Config, pod *corev1.PodSpec) error {
-	if err := setAPIServer(cfg, pod, "install-cni"); err != nil {
+	bracketed := cfg
+	bracketed.APIHost = inBrackets(cfg.APIHost)
+	if err := setAPIServer(bracketed, pod, "install-cni"); err != nil {
 		return err
 	}
 	return setAPIServer(cfg, pod, calicoNode)
+}
+
+// inBrackets gives a form of the host that can stand in the brackets of a URL: install-cni always writes them, and with an IPv4
+// address or a name in them no program of today understands what it wrote. On a node that restarts, where the CNI plugin
+// is already in use, it would fail until calico-node has written the file again, and the kubelet tries such a pod again only
+// after 10 to 15 s. A name is left as it is: there is no such form of it.
+func inBrackets(host string) string {
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() {
+		return netip.AddrFrom16(ip.As16()).String()
+	}
+	return host
 }
 
 // calicoPool says from which addresses pods get theirs and how nodes carry their traffic. The

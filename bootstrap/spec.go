@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"slipway.dev/slipway/bootstrap/engine"
+	"slipway.dev/slipway/bootstrap/settings"
 )
 
 // SpecVersion is the version of the node specification's format.
@@ -48,13 +49,15 @@ type NodeSpec struct {
 	Node    Node    `json:"node"`
 	// Bundle is the directory of the bundle on the host.
 	Bundle string `json:"bundle"`
-	// Servers are the API servers, as host:port, that a node which joins knows to begin with.
+	// Servers are the API servers, as host:port, that a node knows to begin with.
 	Servers []string `json:"servers,omitempty"`
 	// Invite is what the node that makes the cluster's objects lets other hosts join with.
 	Invite *Invite `json:"invite,omitempty"`
 	// Files are the node's identity (certificates, kubeconfigs) and, on a control plane, the
 	// secrets that all API servers share. They are written with their modes, 0600 for secrets.
 	Files []engine.File `json:"files"`
+	// Kept is set for a node that is to be changed, and not made: its identity is on the host, and Files has nothing of it.
+	Kept bool `json:"kept,omitempty"`
 }
 
 // Cluster is what all nodes of a cluster know of it.
@@ -73,16 +76,37 @@ type Cluster struct {
 	ExtraSANs []string `json:"extraSANs,omitempty"`
 	// VirtualIP is an address of the API that one of the control planes holds, with the prefix that its link gets it with.
 	VirtualIP netip.Prefix `json:"virtualIP,omitzero"`
+	// LoadBalancers are the addresses that Services of type LoadBalancer get; without any, nobody gives them one.
+	LoadBalancers netip.Prefix `json:"loadBalancers,omitzero"`
 	// Kubeadm is set for a cluster that kubeadm made: its control planes have what kubeadm gives them.
 	Kubeadm bool `json:"kubeadm,omitempty"`
 	// Balanced gives every node a load balancer for the API on its own loopback, which follows the control planes.
 	Balanced bool `json:"balanced,omitempty"`
+	// Closed is set where each node's identity is made for it by whoever has the authorities' keys. Nobody joins with a token, and
+	// there is nothing in the cluster for those who do.
+	Closed bool `json:"closed,omitempty"`
 	// ExternalEtcd are the URLs of an etcd that the cluster does not run itself; without any, each control plane runs a member.
 	ExternalEtcd []string `json:"externalEtcd,omitempty"`
 	// Dedicated keeps control planes free of workloads.
 	Dedicated bool `json:"dedicated,omitempty"`
 	// NoCNI leaves the pods' network to the administrator: nodes are ready when he has installed one.
 	NoCNI bool `json:"noCNI,omitempty"`
+	// Settings are what the components are given beyond what Slipway gives them.
+	Settings settings.Settings `json:"settings,omitzero"`
+	// Mirrors are registries that nodes pull images from in place of others.
+	Mirrors []Mirror `json:"mirrors,omitempty"`
+}
+
+// AnyHost is the Host of a mirror for all registries that have no mirror of their own.
+const AnyHost = "*"
+
+// Mirror is a registry that is asked first for the images of another.
+type Mirror struct {
+	Host string `json:"host"`         // the other, as the names of images begin
+	URL  string `json:"url"`          // http or https, host and port
+	CA   string `json:"ca,omitempty"` // authorities that its certificate may be from, besides the host's, in PEM
+	// Only is set where there is no other: nobody else is asked.
+	Only bool `json:"only,omitempty"`
 }
 
 // Invite is a bootstrap token and, where control planes may join too, the key that their shared files are encrypted with.
@@ -114,8 +138,18 @@ type Node struct {
 	// Shared is set where the host's kernel and disk are shared with others, as a local machine's are:
 	// kernel limits are left alone, and a full disk is nobody's reason to evict pods.
 	Shared bool `json:"shared,omitempty"`
+	// Labels and Taints are what the node registers with, beyond those of its role.
+	Labels map[string]string `json:"labels,omitempty"`
+	Taints []Taint           `json:"taints,omitempty"`
 	// Runtime is the containerd that was on the host before; nil where there was none.
 	Runtime *Runtime `json:"runtime,omitempty"`
+}
+
+// Taint keeps pods away that do not tolerate it.
+type Taint struct {
+	Key    string `json:"key"`
+	Value  string `json:"value,omitempty"`
+	Effect string `json:"effect"`
 }
 
 // Runtime is a containerd that an administrator has on a host.
@@ -191,6 +225,6 @@ func (s *NodeSpec) validate() error {
 	need(s.Cluster.PodCIDR.IsValid(), "there is no pod CIDR")
 	need(s.Cluster.ServiceCIDR.IsValid(), "there is no service CIDR")
 	need(len(s.Cluster.ControlPlanes) > 0, "there is no control plane")
-	need(len(s.Files) > 0, "the node has no identity")
+	need(s.Kept || len(s.Files) > 0, "the node has no identity")
 	return errors.Join(errs...)
 }

@@ -44,6 +44,18 @@ func MergeKubeconfig(path, context string, kubeconfig []byte) error {
 	})
 }
 
+// MoveKubeconfig gives a cluster that MergeKubeconfig put in another URL. One that is not there is left out.
+func MoveKubeconfig(path, context, server string) error {
+	return edit(path, func(c *api.Config) bool {
+		there := c.Clusters[context]
+		if there == nil || there.Server == server {
+			return false
+		}
+		there.Server = server
+		return true
+	})
+}
+
 // RemoveKubeconfig takes out what MergeKubeconfig put in. A file that then holds nothing is removed.
 func RemoveKubeconfig(path, context string) error {
 	return edit(path, func(c *api.Config) bool {

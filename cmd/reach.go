@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"slipway.dev/slipway/cmd/localcluster"
-	"slipway.dev/slipway/images"
 	"slipway.dev/slipway/internal/fault"
 	"slipway.dev/slipway/providers/local"
 )
@@ -69,6 +66,9 @@ func newKubectl(o *options) *cobra.Command {
 		Use: "kubectl NAME -- ARGS...", Short: "Run the cluster's own kubectl on it", Args: cobra.MinimumNArgs(1),
 		Example: "  slipway kubectl dev -- get nodes -o wide",
 		RunE: onCluster(o, func(ctx context.Context, cluster *localcluster.Cluster, args []string) error {
+			if err := cluster.AwakeNow(ctx); err != nil {
+				return err
+			}
 			k := exec.CommandContext(ctx, cluster.Kubectl(), args...) //nolint:gosec // the bundle's own, on the user's behalf
 			k.Stdin, k.Stdout, k.Stderr = o.Stdin, o.Stdout, o.Stderr
 			k.Env = append(os.Environ(), "KUBECONFIG="+cluster.KubeconfigFile())
@@ -115,26 +115,4 @@ func logCommand(component []string) []string {
 		return []string{"journalctl", "--no-pager", "--no-hostname"}
 	}
 	return []string{"sh", "-c", componentLogs, "sh", component[0]}
-}
-
-func newImagesLoad(o *options) *cobra.Command {
-	return &cobra.Command{
-		Use: "load NAME FILE...", Short: "Load images of your own into all nodes of a cluster",
-		Long:    "Each FILE is an archive by `docker save` or in OCI format, compressed or not, or the directory of an OCI layout.",
-		Example: "  slipway images load dev app.tar", Args: cobra.MinimumNArgs(2),
-		RunE: onCluster(o, func(ctx context.Context, cluster *localcluster.Cluster, files []string) error {
-			var errs []error
-			for _, file := range files {
-				names, err := cluster.LoadImage(ctx, func() (io.ReadCloser, error) { return images.ArchiveOf(file) })
-				if err != nil {
-					errs = append(errs, fmt.Errorf("load %q: %w", filepath.Base(file), err))
-					continue
-				}
-				for _, n := range names {
-					fmt.Fprintln(o.Stdout, n)
-				}
-			}
-			return errors.Join(errs...)
-		}),
-	}
 }

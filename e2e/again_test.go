@@ -1,11 +1,7 @@
 package e2e_test
 
 import (
-	"bufio"
-	"encoding/json"
 	"fmt"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -63,60 +59,5 @@ func checkMembers(t *testing.T, c cluster) {
 				t.Errorf("%s, in a cluster without workers, has the taint %v", n.Name, taint)
 			}
 		}
-	}
-}
-
-// TestInterrupted stops launches at several steps; the same command goes on, and `down` removes what is half made.
-func TestInterrupted(t *testing.T) {
-	need(t)
-	before := takeInventory(t)
-	t.Cleanup(func() { _ = exec.Command(binary(), "down", "cut").Run() }) // if this test ended early
-	for _, step := range []string{"machine", "containerd", "api"} {
-		interruptAfter(t, step, "up", "--name", "cut", "--egress=false", "-o", "json")
-	}
-	slipway(t, "up", "--name", "cut", "--egress=false", "--wait", "5m")
-	cluster{name: "cut"}.kubectl(t, "wait", "node", "--all", "--for=condition=Ready", "--timeout=1s")
-	slipway(t, "down", "cut")
-	before.compare(t, takeInventory(t))
-	interruptAfter(t, "static-pods", "up", "--name", "cut", "--egress=false", "-o", "json")
-	checkDownAgain(t, "cut")
-	before.compare(t, takeInventory(t))
-}
-
-// checkDownAgain lets a removal fail at its end; the same command then completes it, and nothing else is done meanwhile.
-func checkDownAgain(t *testing.T, name string) {
-	t.Helper()
-	broken := invocation{args: []string{"down", name}}
-	withKubeconfig("{ not: [yaml")(t, &broken)
-	refusal{id: "kubeconfig-unreadable"}.check(t, broken.run(t))
-	refusal{id: "cluster-removing"}.check(t, invocation{args: []string{"up", "--name", name, "--egress=false"}}.run(t))
-	slipway(t, "down", name)
-}
-
-// interruptAfter runs a launch and sends it ^C as soon as that step has ended.
-func interruptAfter(t *testing.T, step string, args ...string) {
-	t.Helper()
-	cmd := exec.Command(binary(), args...)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	seen := false
-	for s := bufio.NewScanner(out); s.Scan(); {
-		var e struct{ Step, State string }
-		if json.Unmarshal(s.Bytes(), &e) == nil && e.Step == step && (e.State == "done" || e.State == "unchanged") && !seen {
-			seen = true
-			if err := cmd.Process.Signal(os.Interrupt); err != nil {
-				t.Error(err)
-			}
-		}
-	}
-	_ = cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); !seen || code != 130 {
-		t.Errorf("interrupted after %q (seen: %v): exit code %d, want 130", step, seen, code)
 	}
 }

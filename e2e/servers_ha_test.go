@@ -90,7 +90,7 @@ func (h *haServers) allowWriting(t *testing.T) {
 
 // under has the writer at work before, during and after a fault.
 func (h *haServers) under(t *testing.T, prefix, name string, fault func(*testing.T, *writing), rows *tabwriter.Writer) {
-	w := h.startWriter(t, haWorker, haKubeconfig, haNamespace, prefix)
+	w := h.startWriter(t, haWorker, 3, haKubeconfig, haNamespace, prefix)
 	w.goesOn(t)
 	fault(t, w)
 	w.goesOn(t)
@@ -234,13 +234,18 @@ func (g group) provider() *local.Provider {
 // pid is that of the machine's systemd on this computer.
 func (g group) pid(t *testing.T, i int) int {
 	t.Helper()
+	return g.pidOf(t, g.machine(i))
+}
+
+func (g group) pidOf(t *testing.T, name string) int {
+	t.Helper()
 	machines, err := g.provider().List(t.Context(), g.name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := slices.IndexFunc(machines, func(m *local.Machine) bool { return m.Name() == g.machine(i) })
+	at := slices.IndexFunc(machines, func(m *local.Machine) bool { return m.Name() == name })
 	if at < 0 || !machines[at].Running() {
-		t.Fatalf("%s does not run", g.machine(i))
+		t.Fatalf("%s does not run", name)
 	}
 	return machines[at].Pid()
 }

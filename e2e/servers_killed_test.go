@@ -1,9 +1,7 @@
 package e2e_test
 
 import (
-	"bufio"
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"os/exec"
 	"slices"
@@ -99,28 +97,13 @@ func (g group) killAtNew(
 		"echo $$ > /root/under-test; exec "+command+" -o json")
 	var said bytes.Buffer // on each kill something fails: only what it says at the end is of interest
 	cmd.Stderr = &said
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(out)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var e struct{ Step, State string }
-		if json.Unmarshal(lines.Bytes(), &e) != nil || e.State != "started" || killed[e.Step] || at != "" {
-			continue
-		}
-		at = e.Step
-		if powerLoss(at) {
+	at, err := stopAt(cmd, func(step string) bool { return !killed[step] }, func(step string) {
+		if powerLoss(step) {
 			g.on(t, i, "systemctl poweroff --force --force --no-wall") // the connection ends with the machine
 		} else {
 			g.on(t, i, "kill -9 $(cat /root/under-test)") // it may just have come to its end
 		}
-	}
-	err = cmd.Wait()
+	})
 	if at == "" && err != nil {
 		t.Fatalf("it failed after it was killed at %v: %v\n%s", killed, err, &said)
 	}

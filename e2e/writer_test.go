@@ -32,6 +32,7 @@ type writing struct {
 
 	mu      sync.Mutex
 	clients map[string]*written
+	servers int // one client for each
 }
 
 // written is what one of the writer's clients has met.
@@ -44,10 +45,16 @@ type written struct {
 	gap          time.Duration // the longest between two successes, or one and the end
 }
 
-func (g group) startWriter(t *testing.T, i int, args ...string) *writing {
+func (g group) startWriter(t *testing.T, i, servers int, args ...string) *writing {
 	t.Helper()
-	w := &writing{ended: make(chan struct{}), clients: map[string]*written{}}
-	w.cmd = exec.CommandContext(t.Context(), binary(), append([]string{"ssh", g.name, g.machine(i), "--", "/media/share/writer"}, args...)...)
+	return startWriter(t, servers, append([]string{binary(), "ssh", g.name, g.machine(i), "--", "/media/share/writer"}, args...)...)
+}
+
+// startWriter runs the writer by a command to which the number of API servers is added, with a client for each.
+func startWriter(t *testing.T, servers int, command ...string) *writing {
+	t.Helper()
+	w := &writing{ended: make(chan struct{}), clients: map[string]*written{}, servers: servers}
+	w.cmd = exec.CommandContext(t.Context(), command[0], append(command[1:], strconv.Itoa(servers))...)
 	w.cmd.Stderr = os.Stderr
 	stdin, err := w.cmd.StdinPipe()
 	if err != nil {
@@ -114,7 +121,7 @@ func (c *written) success(at time.Time) {
 // goesOn waits until every client has had so many more successes: about ten seconds of requests where nothing disturbs.
 func (w *writing) goesOn(t *testing.T) {
 	t.Helper()
-	const clients, enough = 3, 100
+	const enough = 100
 	before := w.successes()
 	eventually(t, "every client of the API goes on", 2*time.Minute, func() error {
 		select {
@@ -128,7 +135,7 @@ func (w *writing) goesOn(t *testing.T) {
 				return fmt.Errorf("%s has succeeded %d times, %d before", name, n, before[name])
 			}
 		}
-		if len(now) != clients {
+		if len(now) != w.servers {
 			return fmt.Errorf("%d clients", len(now))
 		}
 		return nil

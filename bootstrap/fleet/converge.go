@@ -66,6 +66,11 @@ func convergeOne(ctx context.Context, s *bootstrap.NodeSpec, ready Ready, report
 	if err != nil {
 		return err
 	}
+	return h.Do(ctx, "bring up the node", s, report, "converge")
+}
+
+// Do runs one of the commands that Slipway has for a host there, on the node of a specification, and passes its events on.
+func (h *Host) Do(ctx context.Context, op string, s *bootstrap.NodeSpec, report engine.Report, command ...string) error {
 	spec, err := json.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("write node specification: %w", err)
@@ -78,7 +83,7 @@ func convergeOne(ctx context.Context, s *bootstrap.NodeSpec, ready Ready, report
 		defer close(read)
 		seen.relay(pr, h.Name, report)
 	}()
-	err = h.Run(ctx, []string{bootstrap.Program, "node", "converge"}, bytes.NewReader(spec), pw, &stderr)
+	err = h.Run(ctx, append([]string{bootstrap.Program, "node"}, command...), bytes.NewReader(spec), pw, &stderr)
 	_ = pw.Close()
 	<-read
 	switch {
@@ -89,10 +94,10 @@ func convergeOne(ctx context.Context, s *bootstrap.NodeSpec, ready Ready, report
 	case errors.Is(context.Cause(ctx), context.Canceled), errors.Is(context.Cause(ctx), errStopped):
 		return context.Cause(ctx)
 	case ctx.Err() != nil:
-		return fault.New("converge-stopped", "bring up the node", errors.New(seen.unfinished()),
+		return fault.New("converge-stopped", op, errors.New(seen.unfinished()),
 			"run the same command again: it goes on where it stopped")
 	}
-	return fault.New("converge-failed", "bring up the node", fmt.Errorf("%w: %s", err, stderr.String()),
+	return fault.New("converge-failed", op, fmt.Errorf("%w: %s", err, stderr.String()),
 		"look at the node's log with `slipway logs`, then run the same command again")
 }
 

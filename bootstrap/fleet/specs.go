@@ -43,6 +43,9 @@ func NewPlan(
 		if n.ControlPlane {
 			s.Files = append(s.Files, encryption)
 		}
+		for _, m := range c.ControlPlanes {
+			s.Servers = append(s.Servers, APIAddress(m.Address))
+		}
 		p.Specs = append(p.Specs, s)
 	}
 	p.Kubeconfig, err = cas.AdminKubeconfig(PKI(c), "https://"+c.Endpoint, now)

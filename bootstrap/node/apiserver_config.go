@@ -69,7 +69,8 @@ func (n *builder) apiServerConfig(name string, needs ...string) engine.Step {
 	}
 	// Those of a cluster that runs, which its administrator may have changed, come or came with the certificates.
 	files = slices.DeleteFunc(files, func(f engine.File) bool {
-		return n.Node.Joins && exists(f.Path) || slices.ContainsFunc(n.Files, func(other engine.File) bool { return other.Path == f.Path })
+		came := slices.ContainsFunc(n.Files, func(other engine.File) bool { return other.Path == f.Path })
+		return came || (n.Node.Joins || n.Kept) && exists(f.Path)
 	})
 	return n.filesStep(name, files, needs...)
 }

@@ -111,10 +111,11 @@ func (n *builder) ownAPI() string {
 
 // firstServers are those that are known before the cluster has been asked.
 func (n *builder) firstServers() []string {
+	first := n.Cluster.Endpoint
 	if n.Node.Init {
-		return []string{n.ownAPI()}
+		first = n.ownAPI() // the endpoint may not lead anywhere yet
 	}
-	servers := append(slices.Clone(n.Servers), n.Cluster.Endpoint)
+	servers := append(slices.Clone(n.Servers), first)
 	slices.Sort(servers)
 	return slices.Compact(servers)
 }

@@ -29,7 +29,7 @@ func newBuilder(ctx context.Context, spec *bootstrap.NodeSpec, host *engine.Host
 	}
 	n := &builder{NodeSpec: spec, host: host, bundle: b, refs: map[string]string{}}
 	n.readRefs()
-	if !spec.Node.Init {
+	if !spec.Node.Init || spec.Kept { // those of a cluster that runs may have been changed, and its nodes be fewer
 		return n, nil
 	}
 	n.addons, err = n.renderAddons(ctx)
@@ -69,15 +69,18 @@ func (n *builder) renderAddons(ctx context.Context) ([]addons.Addon, error) {
 	c := n.Cluster
 	direct, directPort := "", 0
 	if c.Balanced {
-		direct, directPort = host, port
+		if !c.Closed {
+			direct, directPort = host, port
+		}
 		host, port = loopback, bootstrap.BalancerPort
 	}
 	list, err := addons.Render(addons.Config{
-		DirectHost: direct, DirectPort: directPort, Approver: c.Balanced, VirtualIP: c.VirtualIP.Addr(),
+		DirectHost: direct, DirectPort: directPort, Approver: c.Balanced && !c.Closed, VirtualIP: c.VirtualIP.Addr(),
+		LoadBalancers: c.LoadBalancers, NodePortsEverywhere: c.Closed,
 		PodCIDR: c.PodCIDR, ServiceCIDR: c.ServiceCIDR, DNSIP: c.DNSIP(), DNSDomain: c.DNSDomain,
 		APIHost: host, APIPort: port, Images: n.refs, KubernetesVersion: c.KubernetesVersion,
 		ControlPlanes: len(c.ControlPlanes), Nodes: len(c.ControlPlanes) + c.Workers,
-		UpstreamDNS: c.UpstreamDNS, Typha: c.Typha, ConntrackLimits: !n.Node.Shared,
+		FeatureGates: c.Settings.ProxyGates(c.KubernetesVersion), UpstreamDNS: c.UpstreamDNS, Typha: c.Typha, ConntrackLimits: !n.Node.Shared,
 	}, manifests)
 	if c.NoCNI {
 		list = slices.DeleteFunc(list, func(a addons.Addon) bool { return a.Name == "calico" })

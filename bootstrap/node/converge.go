@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"time"
 
 	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/engine"
@@ -17,8 +18,11 @@ const StateDir = "/var/lib/slipway"
 
 // Lock keeps two runs on this host apart; the kernel gives the lock back when the process dies. The fault is
 // converge-running.
-func Lock() (*flock.Lock, error) {
-	held, err := flock.Try(filepath.Join(StateDir, "lock"), flock.Exclusive)
+func Lock() (*flock.Lock, error) { return named(flock.Try(lockFile(), flock.Exclusive)) }
+
+func lockFile() string { return filepath.Join(StateDir, "lock") }
+
+func named(held *flock.Lock, err error) (*flock.Lock, error) {
 	if errors.Is(err, flock.ErrHeld) {
 		return nil, fault.New("converge-running", "change this host", err,
 			"wait until the other run has ended, then run the same command again")
@@ -26,10 +30,21 @@ func Lock() (*flock.Lock, error) {
 	return held, err
 }
 
+// lastTime is enough for a run to end that was told to.
+const lastTime = 20 * time.Second
+
+// lockAfter waits for an earlier run to end. Its caller was killed, or there would be no other one; it was told to end then, and
+// does so after what it is at.
+func lockAfter(ctx context.Context) (*flock.Lock, error) {
+	ctx, cancel := context.WithTimeout(ctx, lastTime)
+	defer cancel()
+	return named(flock.Wait(ctx, lockFile(), flock.Exclusive))
+}
+
 // Converge makes this host the node of spec, or completes what an earlier run began. The faults are those of the steps
 // and of Lock.
 func Converge(ctx context.Context, spec *bootstrap.NodeSpec, report engine.Report) error {
-	held, err := Lock()
+	held, err := lockAfter(ctx)
 	if err != nil {
 		return err
 	}

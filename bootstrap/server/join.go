@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/url"
 	"path/filepath"
@@ -368,18 +367,12 @@ func (j *joining) shared(ctx context.Context, client kubernetes.Interface) (map[
 
 // controlPlane signs this host's certificates itself, with the authorities that the control planes share.
 func controlPlane(c bootstrap.Cluster, n bootstrap.Node, shared map[string][]byte, bundle string) (*bootstrap.NodeSpec, error) {
-	now := time.Now()
-	cas, err := certs.LoadAuthorities(func(path string) ([]byte, error) {
-		if data, ok := shared[path]; ok {
-			return data, nil
-		}
-		return nil, fmt.Errorf("%q: %w", path, fs.ErrNotExist)
-	}, now, fleet.PKI(c).External()...)
+	cas, err := authorities(c, shared)
 	if err != nil {
 		return nil, err
 	}
 	c.ControlPlanes = []bootstrap.Member{{Name: n.Name, Address: n.Address}} // who else there is, etcd knows
-	s, err := fleet.NewSpec(c, n, cas, bundle, now)
+	s, err := fleet.NewSpec(c, n, cas, bundle, time.Now())
 	if err != nil {
 		return nil, err
 	}

@@ -30,6 +30,26 @@ const leaveTime = 30 * time.Second
 type leaving struct {
 	spec *bootstrap.NodeSpec
 	warn func(string)
+	gone bool // its host is, for good, and another control plane speaks for it
+	kept bool // its host is not to be reset
+}
+
+// Leave takes this host's node out of its cluster, without changing the host back: for one that ends with its node. The fault
+// is last-control-plane for one without which there is no cluster.
+func Leave(ctx context.Context, spec *bootstrap.NodeSpec, warn func(string), report engine.Report) error {
+	l := &leaving{spec: spec, warn: warn, kept: true}
+	if l.last(ctx) {
+		return fault.New("last-control-plane", "take the node out of its cluster",
+			errors.New("it is the only control plane, and without it there is no cluster"),
+			"add another control plane first, or remove the whole cluster")
+	}
+	return engine.Run(ctx, spec.Node.Name, l.leave(), report)
+}
+
+// Forget takes a node out of the cluster whose host is gone for good, or does not run. It is called on a control plane.
+func Forget(ctx context.Context, spec *bootstrap.NodeSpec, report engine.Report) error {
+	l := &leaving{spec: spec, gone: true, kept: true}
+	return engine.Run(ctx, spec.Node.Name, l.leave(), report)
 }
 
 // steps are none where there is no cluster to leave: nothing was joined yet, or this server is all of it.
@@ -37,22 +57,24 @@ func (l *leaving) steps(ctx context.Context) []engine.Step {
 	if l.spec == nil || !exists(node.KubeletUnit) || l.last(ctx) {
 		return nil
 	}
+	return l.leave()
+}
+
+func (l *leaving) leave() []engine.Step {
 	do := func(what string, do func(context.Context, kubernetes.Interface, func(string)) error) func(context.Context, func(string)) error {
 		return func(ctx context.Context, progress func(string)) error {
 			err := l.persist(ctx, progress, do)
 			if err == nil {
 				return nil
 			}
-			return fault.New("cluster-unreachable", what, err,
-				"let the cluster answer again and reset then; or use --force, and remove what is left of this node on a control plane: "+
-					"`kubectl delete node "+l.spec.Node.Name+"`, and its member of etcd if it was a control plane")
+			return fault.New("cluster-unreachable", what, err, l.afterwards())
 		}
 	}
 	always := func(what string) func(context.Context) ([]string, error) {
 		return func(context.Context) ([]string, error) { return []string{what}, nil }
 	}
 	out, before := l.handOver()
-	if l.spec.Node.ControlPlane {
+	if l.spec.Node.ControlPlane && !l.gone {
 		out = append(out, engine.Step{
 			Name: "leave-api", Needs: before, Check: always("stop the API server"), Do: do("stop serving the cluster's API", l.api),
 		})
@@ -69,10 +91,19 @@ func (l *leaving) steps(ctx context.Context) []engine.Step {
 	})
 }
 
+// afterwards is what to do when the cluster did not answer.
+func (l *leaving) afterwards() string {
+	if l.kept {
+		return "let the cluster answer again, and run the same command again"
+	}
+	return "let the cluster answer again and reset then; or use --force, and remove what is left of this node on a control plane: " +
+		"`kubectl delete node " + l.spec.Node.Name + "`, and its member of etcd if it was a control plane"
+}
+
 // handOver lets another control plane have the virtual IP before anything else ends here. It gives the name of its step too.
 func (l *leaving) handOver() ([]engine.Step, []string) {
 	const name = "leave-virtual-ip"
-	if !l.spec.Node.ControlPlane || !l.spec.Cluster.VirtualIP.IsValid() {
+	if l.gone || !l.spec.Node.ControlPlane || !l.spec.Cluster.VirtualIP.IsValid() {
 		return nil, nil
 	}
 	return []engine.Step{{
@@ -94,7 +125,7 @@ func (l *leaving) persist(
 ) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveTime)
 	defer cancel()
-	c, err := node.Client(l.spec)
+	c, err := l.client()
 	if err != nil {
 		return err
 	}
@@ -112,6 +143,12 @@ func (l *leaving) persist(
 		case <-tick.C:
 		}
 	}
+}
+
+func (l *leaving) client() (kubernetes.Interface, error) {
+	here := *l.spec
+	here.Node.ControlPlane = here.Node.ControlPlane || l.gone
+	return node.Client(&here)
 }
 
 func exists(path string) bool {
@@ -205,8 +242,10 @@ func (l *leaving) etcd(ctx context.Context, c kubernetes.Interface, progress fun
 
 // node stops the kubelet first, which would go on reporting about a node that is not there.
 func (l *leaving) node(ctx context.Context, c kubernetes.Interface, _ func(string)) error {
-	if err := node.StopKubelet(ctx); err != nil {
-		return err
+	if !l.gone {
+		if err := node.StopKubelet(ctx); err != nil {
+			return err
+		}
 	}
 	err := c.CoreV1().Nodes().Delete(ctx, l.spec.Node.Name, metav1.DeleteOptions{})
 	switch {

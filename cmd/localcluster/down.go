@@ -21,6 +21,9 @@ func Down(ctx context.Context, d Dirs, name, kubeconfig string) error {
 		return err
 	}
 	if _, err := os.Stat(home(d, name)); err != nil {
+		if unlock, err := lock(d, name); err == nil {
+			unlock() // which also removes the lock of a launch that was killed before it had made anything else
+		}
 		_, err := Open(d, name)
 		return err
 	}
@@ -88,7 +91,7 @@ func (c *Cluster) Machines(ctx context.Context) ([]*local.Machine, error) {
 	return c.provider().List(ctx, c.Name())
 }
 
-// Machine gives one running machine. The faults are node-unknown and node-not-running.
+// Machine gives one running machine. The faults are node-unknown, node-not-running and cluster-paused.
 func (c *Cluster) Machine(ctx context.Context, name string) (*local.Machine, error) {
 	all, err := c.Machines(ctx)
 	if err != nil {
@@ -100,12 +103,20 @@ func (c *Cluster) Machine(ctx context.Context, name string) (*local.Machine, err
 		if m.Name() != name {
 			continue
 		}
-		if !m.Running() {
+		switch m.State() {
+		case local.Stopped:
 			return nil, fault.New("node-not-running", fmt.Sprintf("reach node %q", name), errors.New("its machine does not run"),
-				"launch the cluster again with `slipway up --name "+c.Name()+"`")
+				"start it with `slipway start "+c.Name()+"`")
+		case local.Paused:
+			return nil, c.paused()
+		case local.Running:
 		}
 		return m, nil
 	}
-	return nil, fault.New("node-unknown", fmt.Sprintf("find node %q", name),
+	return nil, c.nodeUnknown(name, names)
+}
+
+func (c *Cluster) nodeUnknown(name string, names []string) error {
+	return fault.New("node-unknown", fmt.Sprintf("find node %q", name),
 		fmt.Errorf("cluster %q has %q", c.Name(), names), "use one of these names")
 }

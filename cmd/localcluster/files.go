@@ -31,7 +31,7 @@ func lock(d Dirs, name string) (func(), error) {
 	held, err := flock.Try(filepath.Join(dir, "up-"+name), flock.Exclusive)
 	if errors.Is(err, flock.ErrHeld) {
 		return nil, fault.New("cluster-busy", fmt.Sprintf("work on cluster %q", name),
-			errors.New("another slipway is launching or removing it"), "wait until that has ended")
+			errors.New("another slipway is at work on it"), "wait until that has ended")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("work on cluster %q: %w", name, err)

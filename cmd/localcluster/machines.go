@@ -155,7 +155,10 @@ func (c *Cluster) startMachines(ctx context.Context, report engine.Report) error
 				if err != nil {
 					return err
 				}
-				_, err = p.Create(ctx, spec)
+				m, err := p.Create(ctx, spec)
+				if err == nil && m.State() == local.Paused {
+					err = c.paused()
+				}
 				return err
 			})}, report)
 		})

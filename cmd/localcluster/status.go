@@ -30,6 +30,7 @@ type Status struct {
 	ControlPlane []ComponentStatus `json:"controlPlane"`
 	Addons       []AddonStatus     `json:"addons"`
 	Certificates []Certificate     `json:"certificates"`
+	Ports        []string          `json:"ports,omitempty"` // published on this computer's loopback
 }
 
 // NodeStatus is one node.
@@ -37,7 +38,7 @@ type NodeStatus struct {
 	Name    string `json:"name"`
 	Address string `json:"address"`
 	Role    string `json:"role"`
-	Machine string `json:"machine"` // running or stopped
+	Machine string `json:"machine"` // running, stopped or paused
 	Ready   string `json:"ready"`   // True, False or Unknown
 	Version string `json:"version"`
 }
@@ -59,44 +60,61 @@ type Certificate struct {
 // SSHSigner is the key that may log in to the machines.
 func (c *Cluster) SSHSigner() (ssh.Signer, error) { return readSSHKey(c.SSHKeyFile()) }
 
-// State is "running", "stopped", "partly running", "launching" for a launch that never ended, or "removing" for a
-// removal that never did.
+// The states of a cluster.
+const (
+	stateRunning       = "running"
+	statePartlyRunning = "partly running"
+	stateStopped       = "stopped"
+	statePaused        = "paused"
+	statePartlyPaused  = "partly paused"
+	stateLaunching     = "launching" // its launch never ended
+	stateRemoving      = "removing"  // its removal never did
+)
+
+// State is one of the above.
 func (c *Cluster) State(ctx context.Context) (string, error) {
 	machines, err := c.Machines(ctx)
 	if err != nil {
 		return "", err
 	}
-	running := 0
+	return c.stateOf(machines), nil
+}
+
+func (c *Cluster) stateOf(machines []*local.Machine) string {
+	number := map[local.State]int{}
 	for _, m := range machines {
-		if m.Running() {
-			running++
+		if slices.ContainsFunc(c.Nodes, named(m.Name())) { // and no other, of a node that is joining
+			number[m.State()]++
 		}
 	}
 	switch {
 	case c.Removing:
-		return "removing", nil
+		return stateRemoving
 	case !c.Ready:
-		return "launching", nil
-	case running == 0:
-		return "stopped", nil
-	case running < len(c.Nodes):
-		return "partly running", nil
+		return stateLaunching
+	case number[local.Paused] == len(c.Nodes):
+		return statePaused
+	case number[local.Paused] > 0:
+		return statePartlyPaused
+	case number[local.Running] == 0:
+		return stateStopped
+	case number[local.Running] < len(c.Nodes):
+		return statePartlyRunning
 	}
-	return "running", nil
+	return stateRunning
 }
 
 // Status asks the API server and the machines. When the API server does not answer (the fault is api-unreachable), the
 // status has what the machines say.
 func (c *Cluster) Status(ctx context.Context) (*Status, error) {
-	state, err := c.State(ctx)
-	if err != nil {
-		return nil, err
-	}
 	machines, err := c.Machines(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s := &Status{Name: c.Name(), State: state, Nodes: c.nodes(nil, machines)}
+	s := &Status{Name: c.Name(), State: c.stateOf(machines), Nodes: c.nodes(nil, machines), Ports: c.Ports()}
+	if s.State == stateStopped || s.State == statePaused { // nobody would answer
+		return s, nil
+	}
 	s.ControlPlane = c.controlPlane(ctx, machines)
 	s.Certificates, err = certificates(ctx, machines)
 	if failed := c.askAPI(ctx, s, machines); failed != nil {
@@ -146,6 +164,7 @@ func (c *Cluster) client() (*kubernetes.Clientset, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read kubeconfig: %w", err)
 	}
+	cfg.QPS = -1 // who waits asks several times a second
 	client, err := kubernetes.NewForConfig(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("make client: %w", err)
@@ -155,14 +174,14 @@ func (c *Cluster) client() (*kubernetes.Clientset, error) {
 
 func (c *Cluster) nodes(items []corev1.Node, machines []*local.Machine) []NodeStatus {
 	var out []NodeStatus
-	for _, n := range c.Nodes {
-		s := NodeStatus{Name: n.Name, Address: n.Address.String(), Role: "worker", Machine: "stopped", Ready: "Unknown"}
+	for _, n := range c.allNodes() {
+		s := NodeStatus{Name: n.Name, Address: n.Address.String(), Role: "worker", Machine: string(local.Stopped), Ready: "Unknown"}
 		if n.ControlPlane {
 			s.Role = "control-plane"
 		}
 		for _, m := range machines {
-			if m.Name() == n.Name && m.Running() {
-				s.Machine = "running"
+			if m.Name() == n.Name {
+				s.Machine = string(m.State())
 			}
 		}
 		for _, i := range items {

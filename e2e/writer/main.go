@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -23,7 +24,6 @@ import (
 )
 
 const (
-	clients = 3   // as many as there are API servers
 	most    = 100 // connections to find them with
 	timeout = 2 * time.Second
 	pause   = 100 * time.Millisecond
@@ -31,24 +31,29 @@ const (
 )
 
 func main() {
-	if len(os.Args) != 4 {
-		fmt.Fprintln(os.Stderr, "usage: writer KUBECONFIG NAMESPACE PREFIX")
+	if len(os.Args) != 5 {
+		fmt.Fprintln(os.Stderr, "usage: writer KUBECONFIG NAMESPACE PREFIX SERVERS")
 		os.Exit(2)
 	}
-	if err := run(os.Args[1], os.Args[2], os.Args[3]); err != nil {
+	servers, err := strconv.Atoi(os.Args[4])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "how many API servers:", err)
+		os.Exit(2)
+	}
+	if err := run(os.Args[1], os.Args[2], os.Args[3], servers); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(kubeconfig, namespace, prefix string) error {
+func run(kubeconfig, namespace, prefix string, servers int) error {
 	ctx, stop := context.WithTimeout(context.Background(), longest)
 	defer stop()
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		stop()
 	}()
-	apis, err := spread(ctx, kubeconfig, namespace)
+	apis, err := spread(ctx, kubeconfig, namespace, servers)
 	if err != nil {
 		return err
 	}
@@ -64,7 +69,7 @@ func run(kubeconfig, namespace, prefix string) error {
 
 // spread gives clients that are connected to different API servers. A load balancer leads new connections to whichever
 // server has the fewest: those that are not taken stay open.
-func spread(ctx context.Context, kubeconfig, namespace string) ([]typed.ConfigMapInterface, error) {
+func spread(ctx context.Context, kubeconfig, namespace string, servers int) ([]typed.ConfigMapInterface, error) {
 	var out []typed.ConfigMapInterface
 	taken := map[string]bool{}
 	for range most {
@@ -76,7 +81,7 @@ func spread(ctx context.Context, kubeconfig, namespace string) ([]typed.ConfigMa
 			continue
 		}
 		taken[server] = true
-		if out = append(out, api); len(out) == clients {
+		if out = append(out, api); len(out) == servers {
 			return out, nil
 		}
 	}

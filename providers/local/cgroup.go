@@ -67,6 +67,11 @@ func killCgroup(path string) error {
 		return err
 	}
 	for _, h := range all {
+		if err := walkUp(filepath.Join(h.path, path), thaw); err != nil {
+			return fmt.Errorf("thaw %q: %w", filepath.Join(h.path, path), err)
+		}
+	}
+	for _, h := range all {
 		dir := filepath.Join(h.path, path)
 		for deadline := time.Now().Add(goneLimit); ; time.Sleep(goneRetry) {
 			n, err := killIn(dir)
@@ -91,30 +96,51 @@ const (
 )
 
 func killIn(dir string) (int, error) {
-	n := 0
-	err := walkUp(dir, func(group string) error {
-		thaw(group)
+	pids, err := processesBelow(dir)
+	for _, pid := range pids {
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
+	return len(pids), err
+}
+
+// processesIn gives the processes of a subtree. Every hierarchy has all of them, but for one of v2 beside v1.
+func processesIn(path string) ([]int, error) {
+	all, err := hierarchies()
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range all {
+		if !h.unified || len(all) == 1 {
+			return processesBelow(filepath.Join(h.path, path))
+		}
+	}
+	return nil, nil
+}
+
+func processesBelow(dir string) (pids []int, err error) {
+	err = walkUp(dir, func(group string) error {
 		data, err := os.ReadFile(filepath.Join(group, "cgroup.procs"))
 		if err != nil {
 			return err
 		}
 		for _, field := range strings.Fields(string(data)) {
 			if pid, err := strconv.Atoi(field); err == nil && pid > 0 {
-				n++
-				_ = unix.Kill(pid, unix.SIGKILL)
+				pids = append(pids, pid)
 			}
 		}
 		return nil
 	})
-	return n, err
+	return pids, err
 }
 
-// thaw lets the processes of a frozen v1 group die; in v2 they can be killed as they are.
-func thaw(group string) {
+// thaw lets the processes of a frozen v1 group die, in whatever hierarchy they are found; in v2 they can be killed as they are.
+func thaw(group string) error {
 	state := filepath.Join(group, "freezer.state")
-	if now, err := os.ReadFile(state); err == nil && strings.TrimSpace(string(now)) != "THAWED" {
-		_ = os.WriteFile(state, []byte("THAWED"), 0)
+	now, err := os.ReadFile(state)
+	if err != nil || strings.TrimSpace(string(now)) == "THAWED" {
+		return nil //nolint:nilerr // not of the freezer's hierarchy, or gone
 	}
+	return os.WriteFile(state, []byte("THAWED"), 0)
 }
 
 // removeCgroup removes the subtree from every hierarchy, with what was made inside it.

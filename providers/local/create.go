@@ -12,7 +12,7 @@ import (
 )
 
 // Create makes a machine and returns when its systemd has started everything. A machine that
-// runs already is left as it is; one that was half made, or that this computer's restart
+// runs already, or is paused, is left as it is; one that was half made, or that this computer's restart
 // stopped, is made whole and keeps its files.
 func (p *Provider) Create(ctx context.Context, spec MachineSpec) (*Machine, error) {
 	if err := spec.check(); err != nil {
@@ -44,11 +44,14 @@ func (p *Provider) create(ctx context.Context, spec MachineSpec) (*Machine, erro
 	}
 	if s == nil {
 		s = &machineState{Version: stateVersion, Spec: spec, MachineID: newMachineID()}
-	} else if err := sameMachine(s.Spec, spec); err != nil {
-		return nil, err
+	} else {
+		s.Spec.Hosts = spec.Hosts // others come and go; what is new counts when it is started
+		if err := sameMachine(s.Spec, spec); err != nil {
+			return nil, err
+		}
 	}
 	if s.Ready {
-		if m, err := p.machine(ctx, s); err != nil || m.Running() {
+		if m, err := p.machine(ctx, s); err != nil || m.state != Stopped {
 			return m, err
 		}
 	}

@@ -48,7 +48,8 @@ func (p *Provider) stop(ctx context.Context, cluster, name string) error {
 	if err := p.kill(ctx, cluster, name); err != nil {
 		return err
 	}
-	if err := p.forgetContainer(ctx, machineID(cluster, name)); err != nil {
+	id := machineID(cluster, name)
+	if err := errors.Join(p.forgetContainer(ctx, id), p.forgetRuns(id)); err != nil {
 		return err
 	}
 	var g errgroup.Group
@@ -61,9 +62,9 @@ func (p *Provider) stop(ctx context.Context, cluster, name string) error {
 // kill ends PID 1, with which the kernel ends its whole PID namespace, and then whatever else is
 // in the machine's cgroups: a crash may have left processes there that runc does not know.
 func (p *Provider) kill(ctx context.Context, cluster, name string) error {
-	pid, err := p.pid(ctx, cluster, name)
-	if err == nil && pid > 0 {
-		err = killAndWait(ctx, pid)
+	c, err := p.container(ctx, cluster, name)
+	if err == nil && c != nil && State(c.Status) == Running { // what is paused must be thawed first, as killCgroup does
+		err = killAndWait(ctx, c.Pid)
 	}
 	return errors.Join(err, killCgroup(cgroupPath(cluster, name)))
 }

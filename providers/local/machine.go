@@ -7,7 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"time"
 
+	runc "github.com/containerd/go-runc"
 	"golang.org/x/crypto/ssh"
 
 	"slipway.dev/slipway/internal/fault"
@@ -35,11 +37,23 @@ type Bind struct {
 	ReadOnly bool   `json:"readOnly,omitempty"`
 }
 
+// State is what a machine does.
+type State string
+
+// The states of a machine.
+const (
+	Stopped State = "stopped"
+	Running State = "running"
+	Paused  State = "paused" // its processes are there and frozen
+)
+
 // Machine is a machine as it was when it was looked at.
 type Machine struct {
 	provider *Provider
 	spec     MachineSpec
+	state    State
 	pid      int
+	started  time.Time
 	hostKey  ssh.PublicKey
 }
 
@@ -61,8 +75,14 @@ func (m *Machine) Dir() string { return m.provider.MachineDir(m.spec.Cluster, m.
 // Pid is the process id of the machine's systemd on this computer, 0 when it does not run.
 func (m *Machine) Pid() int { return m.pid }
 
-// Running tells whether the machine ran when it was looked at.
-func (m *Machine) Running() bool { return m.pid != 0 }
+// State is what the machine did when it was looked at.
+func (m *Machine) State() State { return m.state }
+
+// Running tells whether the machine ran when it was looked at, and was not paused.
+func (m *Machine) Running() bool { return m.state == Running }
+
+// Started is when the machine was started that runs or is paused.
+func (m *Machine) Started() time.Time { return m.started }
 
 // HostKey is what the machine's sshd proves to be. It is nil when the machine was only half made.
 func (m *Machine) HostKey() ssh.PublicKey { return m.hostKey }
@@ -89,35 +109,37 @@ func (s MachineSpec) check() error {
 
 // machine looks at the machine as it is now.
 func (p *Provider) machine(ctx context.Context, s *machineState) (*Machine, error) {
-	m := &Machine{provider: p, spec: s.Spec}
-	pid, err := p.pid(ctx, s.Spec.Cluster, s.Spec.Name)
+	m := &Machine{provider: p, spec: s.Spec, state: Stopped}
+	c, err := p.container(ctx, s.Spec.Cluster, s.Spec.Name)
 	if err != nil {
 		return nil, err
 	}
-	m.pid = pid
+	if c != nil {
+		m.state, m.pid, m.started = State(c.Status), c.Pid, c.Created
+	}
 	if m.hostKey, err = readHostKey(p.machineHome(s.Spec.Cluster, s.Spec.Name)); err != nil {
 		return nil, err
 	}
 	return m, nil
 }
 
-// pid gives 0 for a container that is not there or not running.
-func (p *Provider) pid(ctx context.Context, cluster, name string) (int, error) {
+// container gives nil for one that is not there, or of which no process is left.
+func (p *Provider) container(ctx context.Context, cluster, name string) (*runc.Container, error) {
 	id := machineID(cluster, name)
 	if !p.hasContainer(id) {
-		return 0, nil
+		return nil, nil
 	}
 	c, err := p.runc.State(ctx, id)
 	if err != nil && !p.hasContainer(id) { // deleted just now
-		return 0, nil
+		return nil, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("ask for the state of machine %q: %w", name, err)
+		return nil, fmt.Errorf("ask for the state of machine %q: %w", name, err)
 	}
-	if c.Status != string(specRunning) {
-		return 0, nil
+	if s := State(c.Status); s != Running && s != Paused {
+		return nil, nil
 	}
-	return c.Pid, nil
+	return c, nil
 }
 
 // hasContainer tells whether runc knows the container, without the cost of asking it.
@@ -159,7 +181,7 @@ func (p *Provider) look(ctx context.Context, cluster, name string) (*Machine, er
 		return nil, err
 	}
 	if s == nil {
-		return &Machine{provider: p, spec: MachineSpec{Cluster: cluster, Name: name}}, nil
+		return &Machine{provider: p, spec: MachineSpec{Cluster: cluster, Name: name}, state: Stopped}, nil
 	}
 	return p.machine(ctx, s)
 }

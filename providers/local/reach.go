@@ -11,6 +11,8 @@ import (
 	"os"
 	"path"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Dial connects to an address, host:port without names, from inside the machine's network
@@ -29,6 +31,34 @@ func (m *Machine) Dial(ctx context.Context, network, address string) (net.Conn, 
 		return nil, fmt.Errorf("reach machine %q: %w", m.Name(), err)
 	}
 	return conn, nil
+}
+
+// DialUnix connects to a socket in the running machine's file system. Symbolic links on the way must be relative ones, and the
+// socket itself is none.
+func (m *Machine) DialUnix(ctx context.Context, name string) (net.Conn, error) {
+	conn, err := m.dialUnix(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("reach %q on machine %q: %w", name, m.Name(), err)
+	}
+	return conn, nil
+}
+
+func (m *Machine) dialUnix(ctx context.Context, name string) (net.Conn, error) {
+	if !m.Running() {
+		return nil, errors.New("it does not run")
+	}
+	root, err := os.OpenRoot(fmt.Sprintf("/proc/%d/root", m.pid))
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	socket, err := root.OpenFile(strings.TrimPrefix(path.Clean("/"+name), "/"), unix.O_PATH, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer socket.Close()
+	// By its descriptor it is short, as a socket's name has to be, and nothing leads out of the machine: no link is followed.
+	return new(net.Dialer).DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d", socket.Fd()))
 }
 
 // Put writes a file in the running machine, in one step, making the directories above it. The

@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -37,6 +38,18 @@ func (e *ExitError) Error() string {
 	return text
 }
 
+// runPrefix begins the names of directories for programs that run in machines; the machine and ~, which is in no name, follow.
+const runPrefix = "run-"
+
+// forgetRuns removes what callers of Run that were killed have left. The machine must not run.
+func (p *Provider) forgetRuns(id string) error {
+	left, err := filepath.Glob(filepath.Join(p.cfg.RunDir, runPrefix+id+"~*"))
+	for _, dir := range left {
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	return err
+}
+
 // Run runs a program in the machine and waits for its end. When the context ends first, the
 // program is killed. The error is an *ExitError if the program failed by itself.
 func (m *Machine) Run(ctx context.Context, c Command) error {
@@ -46,7 +59,7 @@ func (m *Machine) Run(ctx context.Context, c Command) error {
 	}
 	process.Env = append(process.Env, "HOME=/root", "LANG=C.UTF-8")
 	process.Env = append(process.Env, c.Env...)
-	dir, err := os.MkdirTemp(m.provider.cfg.RunDir, "run-")
+	dir, err := os.MkdirTemp(m.provider.cfg.RunDir, runPrefix+m.id()+"~")
 	if err != nil {
 		return fmt.Errorf("run %q: %w", c.Args, err)
 	}

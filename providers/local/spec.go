@@ -11,8 +11,7 @@ import (
 )
 
 const (
-	specRunning = specs.StateRunning
-	searchPath  = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	searchPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	// notifyTarget is where the machine finds the socket on which its systemd says that it is up.
 	notifyTarget = "/run/host/notify"
 	// openFiles is the hard limit that services may raise theirs to, as on a server.
@@ -125,7 +124,7 @@ func ownMounts(h home, s MachineSpec) []specs.Mount {
 func bind(source, target string, readOnly bool) specs.Mount {
 	options := []string{"rbind", "rprivate", "rw"}
 	if readOnly {
-		options[2] = "ro"
+		options[2] = "rro" // with what is mounted below it
 	}
 	return specs.Mount{Destination: target, Type: "bind", Source: source, Options: options}
 }
