@@ -39,7 +39,7 @@ const (
 	rowHeight  = 18
 	nameWidth  = 230
 	graphWidth = 700
-	headHeight = 64
+	headHeight = 96
 )
 
 // drawPath draws when which step ran, the ones that the end waited for in another colour, and when which stage was reached.
@@ -74,9 +74,9 @@ func drawPath(title string, r run, stages ...string) []byte {
 			x(from+e.Seconds)+4, y+12, e.Seconds)
 	}
 	for i, stage := range stages {
-		at := r.marks[stage]
+		at, y := x(r.marks[stage]), 46+12*i
 		fmt.Fprintf(&out, `<path d="M%.1f %d V%d" stroke="#3a3" stroke-dasharray="4 3"/><text x="%.1f" y="%d" fill="#3a3" text-anchor="end">%s</text>`+"\n",
-			x(at), headHeight-4, height-10, x(at)-3, height-12-12*i, stage)
+			at, y-8, height-10, at-3, y, stage)
 	}
 	out.WriteString("</svg>\n")
 	return out.Bytes()
