@@ -34,9 +34,13 @@ up: deps build bundle ## launch the cluster "dev" and print its nodes (NAME=x, E
 down: build ## remove the cluster "dev" and every trace of it
 	bin/slipway down $(NAME)
 
+.PHONY: vm
+vm: ## download what the tests' virtual machine is made of (only if it is missing)
+	@hack/vm-packages
+
 # One package at a time: tests of several packages make bridges, cgroups and clusters.
 .PHONY: test
-test: deps build bundle ## all tests, on real clusters
+test: deps build bundle vm ## all tests, on real clusters
 	SLIPWAY_E2E=required go test -count=1 -timeout 55m -p 1 ./...
 
 .PHONY: bench

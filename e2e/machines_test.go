@@ -21,6 +21,8 @@ type group struct {
 	count int
 	share string // a directory that they see as /media/share
 	flags []string
+	// virtual are servers of the group that are virtual machines instead.
+	virtual map[int]*virtualMachine
 }
 
 // launchMachines makes servers that are removed at the end of the test. They see the bundle at /media/bundle, and slipway
@@ -69,6 +71,9 @@ func (g group) machine(i int) string { return fmt.Sprintf("%s-%d", g.name, i) }
 // on runs a script on a server, as an administrator who is logged in there.
 func (g group) on(t testing.TB, i int, script string) result {
 	t.Helper()
+	if v := g.virtual[i]; v != nil {
+		return v.run(t, script)
+	}
 	return invocation{args: []string{"ssh", g.name, g.machine(i), "--", "sh", "-c", script}}.run(t)
 }
 

@@ -159,14 +159,19 @@ func checkInit(t *testing.T, g group) joinCommands {
 // checkServers wants so many nodes, all ready, and every pod in order.
 func checkServers(t *testing.T, g group, want int) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%d nodes are ready", want), time.Minute, func() error {
+	checkServersWithin(t, g, want, time.Minute)
+}
+
+func checkServersWithin(t *testing.T, g group, want int, limit time.Duration) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%d nodes are ready", want), limit, func() error {
 		out := strings.Fields(g.kubectl(t, 1, `get nodes -o 'jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}'`))
 		if len(out) != want || strings.Count(strings.Join(out, " "), "True") != want {
 			return fmt.Errorf("they say %q", out)
 		}
 		return nil
 	})
-	eventually(t, "all pods are ready", time.Minute, func() error {
+	eventually(t, "all pods are ready", limit, func() error {
 		out := g.kubectl(t, 1, `get pods -A -o 'jsonpath={range .items[*]}{.metadata.name}={.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}'`)
 		for line := range strings.Lines(out) {
 			if !strings.HasSuffix(strings.TrimSpace(line), "=True") {

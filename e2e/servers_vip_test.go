@@ -30,7 +30,7 @@ func TestServersVirtualIP(t *testing.T) {
 	need(t)
 	before := takeInventory(t)
 	v := &vipGroup{group: launchMachines(t, "vip", vipServers)}
-	v.ip = v.freeAddress(t)
+	v.ip = v.freeAddress(t).Addr().String()
 	var hosts [vipServers + 1][]string
 	for i := 1; i <= vipServers; i++ {
 		hosts[i] = v.inventory(t, i)
@@ -56,9 +56,9 @@ func TestServersVirtualIP(t *testing.T) {
 }
 
 // freeAddress is the last one of the machines' network.
-func (v *vipGroup) freeAddress(t *testing.T) string {
+func (g group) freeAddress(t *testing.T) netip.Prefix {
 	t.Helper()
-	found := regexp.MustCompile(`inet (\S+)`).FindStringSubmatch(v.must(t, 1, "ip -4 -o address show dev eth0"))
+	found := regexp.MustCompile(`inet (\S+)`).FindStringSubmatch(g.must(t, 1, "ip -4 -o address show dev eth0"))
 	if found == nil {
 		t.Fatal("machine 1 has no address")
 	}
@@ -68,7 +68,7 @@ func (v *vipGroup) freeAddress(t *testing.T) string {
 	}
 	a := p.Masked().Addr().As4()
 	a[3] += 1<<(32-p.Bits()) - 2
-	return netip.AddrFrom4(a).String()
+	return netip.PrefixFrom(netip.AddrFrom4(a), p.Bits())
 }
 
 // checkRefused: an address that cannot work is found out before anything is written.

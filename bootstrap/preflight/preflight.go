@@ -15,6 +15,7 @@ import (
 
 	"slipway.dev/slipway/bootstrap/cri"
 	"slipway.dev/slipway/internal/fault"
+	"slipway.dev/slipway/internal/kmod"
 )
 
 // Everything is what to ignore for all checks to be ignored.
@@ -136,14 +137,19 @@ func Checks() []Check {
 }
 
 // Run runs all checks at the same time. The error joins one fault for each problem; what is ignored, by the names of
-// checks, is among the warnings. Where the context ends first, that is the error, and nothing else is told.
+// checks, is among the warnings. Where the context ends first, that is the error, and nothing else is told. Kernel modules that
+// were loaded by trying what they are for are unloaded again.
 func Run(ctx context.Context, f Facts, ignore []string) (warnings []Finding, err error) {
 	checks := Checks()
 	if err := knownNames(checks, ignore); err != nil {
 		return nil, err
 	}
-	found, err := runAll(ctx, checks, f)
+	loaded, err := kmod.Loaded()
 	if err != nil {
+		return nil, err
+	}
+	found, err := runAll(ctx, checks, f)
+	if err := errors.Join(err, kmod.UnloadSince(loaded)); err != nil {
 		return nil, err
 	}
 	var problems []error

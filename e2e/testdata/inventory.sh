@@ -1,7 +1,7 @@
 # Prints everything of a host that a node could change, one line each, in sections. What changes by itself is left out:
 # systemd's own state, logs, sessions, counters of the kernel.
 export LC_ALL=C
-own=' /run/systemd| /run/log| /run/user| /run/utmp| /run/sshd| /run/dbus| /run/credentials| /dev/pts/|/var/log/journal'
+own=' /run/systemd| /run/udev| /run/log| /run/user| /run/utmp| /run/sshd| /run/dbus| /run/credentials| /dev/pts/|/var/log/journal'
 
 echo "== files"
 for dir in / /run /dev /var/lib/kubelet /var/lib/etcd /var/lib/containerd; do
@@ -15,7 +15,8 @@ echo "== sysctls"
 sysctl -a 2>/dev/null | grep -Ev 'random|nf_conntrack_count|dentry|inode-(nr|state)|file-nr|ns_last_pid|pty.nr|sched_domain|nf_log|quota' | sort
 
 echo "== modules"
-cut -d' ' -f1 /proc/modules 2>/dev/null | sort
+# Those in a container are the computer's.
+test -e /run/systemd/container || cut -d' ' -f1 /proc/modules 2>/dev/null | sort
 
 echo "== units"
 systemctl list-unit-files --no-legend --no-pager | sort
@@ -43,4 +44,5 @@ echo "== control groups"
 find /sys/fs/cgroup -type d | grep -Ev 'session|user\.slice' | sort
 
 echo "== processes"
-ps -eo comm --no-headers | grep -Evx 'ps|sh|sort|sshd|awk|find|xargs|bash|grep|\(sd-pam\)|systemd|sha256sum' | sort
+# Those without arguments, in brackets, are threads of the kernel.
+ps -eo comm,args --no-headers | awk '$2 !~ /^\[/ {print $1}' | grep -Evx 'ps|sh|sort|sshd|awk|find|xargs|bash|grep|udevadm|\(udev-worker\)|\(sd-pam\)|systemd|sha256sum' | sort
