@@ -79,10 +79,15 @@ func (s series) of(mark string) (out series) {
 
 // String gives the median and, of several rounds, the range.
 func (s series) String() string {
-	if len(s) == 1 {
-		return fmt.Sprintf("%.1f", s[0].seconds)
+	digits, median := 1, s.median().seconds
+	if median < 1 {
+		digits = 2
 	}
-	return fmt.Sprintf("%.1f (%.1f-%.1f)", s.median().seconds, slices.MinFunc(s, bySeconds).seconds, slices.MaxFunc(s, bySeconds).seconds)
+	if len(s) == 1 {
+		return fmt.Sprintf("%.*f", digits, median)
+	}
+	return fmt.Sprintf("%.*f (%.*f-%.*f)",
+		digits, median, digits, slices.MinFunc(s, bySeconds).seconds, digits, slices.MaxFunc(s, bySeconds).seconds)
 }
 
 // plus adds what was done before, round by round.
