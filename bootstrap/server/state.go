@@ -79,7 +79,7 @@ func (s *state) save() error {
 	if err := clearUnwritten(stateFile()); err != nil {
 		return fmt.Errorf("keep what this host is: %w", err)
 	}
-	if err := renameio.WriteFile(stateFile(), append(data, '\n'), 0o600); err != nil {
+	if err := renameio.WriteFile(stateFile(), append(data, '\n'), 0o600, renameio.WithTempDir(node.StateDir)); err != nil {
 		return fmt.Errorf("keep what this host is: %w", err)
 	}
 	return nil

@@ -17,7 +17,7 @@ func TestClearUnwritten(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	pending, err := renameio.NewPendingFile(path)
+	pending, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)))
 	if err != nil {
 		t.Fatal(err)
 	}
