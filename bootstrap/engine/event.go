@@ -31,6 +31,8 @@ type Event struct {
 	State   State     `json:"state"`
 	// Needs, in the first event of a step, are the steps of the same run that had to end before it could start.
 	Needs []string `json:"needs,omitempty"`
+	// Steps, in the first event of a run, is how many steps the run has.
+	Steps int `json:"steps,omitempty"`
 	// Start is when the step started; Seconds, set when it has ended, how long it took.
 	Start   time.Time `json:"start"`
 	Seconds float64   `json:"seconds,omitempty"`

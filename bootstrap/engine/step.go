@@ -54,6 +54,7 @@ func Run(ctx context.Context, host string, steps []Step, report Report) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	report = counted(report, len(steps))
 	ended := make(map[string]chan struct{}, len(steps))
 	for _, s := range steps {
 		ended[s.Name] = make(chan struct{})
@@ -75,6 +76,15 @@ func Run(ctx context.Context, host string, steps []Step, report Report) error {
 	}
 	wg.Wait()
 	return failed.join(ctx)
+}
+
+// counted adds to the first event of a run how many steps there are.
+func counted(report Report, steps int) Report {
+	var first sync.Once
+	return func(e Event) {
+		first.Do(func() { e.Steps = steps })
+		report(e)
+	}
 }
 
 // await tells whether all these steps have ended before ctx did.
