@@ -36,6 +36,11 @@ func (p *power) command(o *options, c *cobra.Command) *cobra.Command {
 		start := time.Now()
 		changed, err := p.run(c.Context(), o.dirs(), p.PowerOptions, show)
 		finish()
+		if c, failed := localcluster.Open(o.dirs(), p.Name); failed == nil {
+			for _, what := range c.Unfinished() {
+				fmt.Fprintln(o.Stderr, "note:", what)
+			}
+		}
 		if err != nil || p.output == "json" {
 			return err
 		}
