@@ -38,7 +38,7 @@ func (c *Cluster) same(o Options) error {
 	differs("keys", c.Keys, o.Keys)
 	differs("registry mirrors", describe(k.Mirrors), describe(fromNodes(o.mirrors, c.Network.Gateway)))
 	c.sameExtras(o, differs)
-	ports, _ := parsePorts(o.Publish) // what is wrong with them was said before
+	ports, _ := o.ports() // what is wrong with them was said before
 	differs("published ports", fmt.Sprint(c.Network.Ports), fmt.Sprint(ports))
 	if o.Subnet.IsValid() {
 		differs("subnet", c.Subnet, o.Subnet)

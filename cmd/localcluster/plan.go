@@ -98,7 +98,7 @@ func newRecord(o Options, b *images.Bundle, u *images.Unpacked, self string) Rec
 		r.Nodes = append(r.Nodes, n)
 	}
 	shared := sharedAddress(o.Subnet)
-	r.Network.Ports, _ = parsePorts(o.Publish) // what is wrong with them was said before
+	r.Network.Ports, _ = o.ports() // what is wrong with them was said before
 	r.Network.Front, r.Network.Behind = r.Nodes[0].Address, reserved(o.Subnet)
 	r.Cluster = bootstrap.Cluster{
 		Name: o.Name, KubernetesVersion: b.KubernetesVersion(), PodCIDR: o.PodCIDR, ServiceCIDR: o.ServiceCIDR,
