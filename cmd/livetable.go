@@ -226,6 +226,9 @@ func (r *row) count() string {
 	return fmt.Sprintf("%d/%d", r.done, r.steps)
 }
 
+// namedSteps is how many of the steps that run at a time are named: what they wait for says more.
+const namedSteps = 2
+
 // doing says what runs, and what the oldest of it that has something to say waits for.
 func (r *row) doing() string {
 	var names []string
@@ -234,11 +237,22 @@ func (r *row) doing() string {
 		names = append(names, e.Step)
 		message = cmp.Or(message, e.Message)
 	}
-	text := strings.Join(names, ", ")
+	text := strings.Join(names[:min(len(names), namedSteps)], ", ")
+	if more := len(names) - namedSteps; more > 0 {
+		text += fmt.Sprintf(" +%d", more)
+	}
 	if message != "" {
 		text += ": " + message
 	}
 	return printable(text)
+}
+
+// until is up to when its time counts: it stands still while nothing goes on.
+func (r *row) until(now time.Time) time.Time {
+	if len(r.running) == 0 {
+		return r.changed
+	}
+	return now
 }
 
 // printable keeps what comes from elsewhere from moving the cursor.
@@ -293,7 +307,7 @@ func (l layout) line(r *row, now time.Time, last bool) string {
 	seconds := func(t time.Time) string {
 		return fmt.Sprintf("%3.0f s", t.Sub(r.began).Truncate(time.Second).Seconds())
 	}
-	mark, colour, took, text := l.mark.busy, cyan, seconds(now), r.doing()
+	mark, colour, took, text := l.mark.busy, cyan, seconds(r.until(now)), r.doing()
 	switch r.state(now, last) {
 	case failedRow:
 		mark, colour, took, text = l.mark.failed, red, seconds(r.changed), "failed: "+printable(r.failed)

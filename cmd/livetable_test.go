@@ -106,11 +106,22 @@ func TestLiveTable(t *testing.T) {
 		"• dev-cp-1      ━━━━━━──────  2/4   4 s  images, api: wait for the [2JAPI serv…",
 		"✓ dev-worker-1  ━━━━━━━━━━━━  1/1   0 s")
 
+	for _, step := range []string{"mark", "addons"} {
+		table.note(engine.Event{Host: "dev-cp-1", Step: step, State: engine.Started}, after(5))
+	}
+	table.rows[0].steps += 2
+	table.draw(after(5), false)
+	if got := s.lines()[1]; !strings.HasSuffix(got, "  images, api +2: wait for the [2JAPI s…") {
+		t.Errorf("with four steps at work: %q", got)
+	}
+	for _, step := range []string{"mark", "addons"} {
+		table.note(engine.Event{Host: "dev-cp-1", Step: step, State: engine.Done}, after(5))
+	}
 	table.note(engine.Event{Host: "dev-cp-1", Step: "images", State: engine.Done}, after(5))
 	table.note(engine.Event{Host: "dev-cp-1", Step: "api", State: engine.Done}, after(6.2))
 	table.draw(after(6.3), true)
 	wantLines(t, s, "$ slipway up",
-		"✓ dev-cp-1      ━━━━━━━━━━━━  4/4   6 s",
+		"✓ dev-cp-1      ━━━━━━━━━━━━  6/6   6 s",
 		"✓ dev-worker-1  ━━━━━━━━━━━━  1/1   0 s")
 	if line, visible := s.cursor(); line != 3 || !visible {
 		t.Errorf("the cursor is in line %d, visible %v", line, visible)
