@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/certs"
@@ -107,11 +108,18 @@ func (c *Cluster) checkLayers() error {
 	for _, m := range c.Mounts {
 		needed = append(needed, m.HostPath)
 	}
+	for _, share := range c.Shares {
+		needed = append(needed, share.Source)
+	}
+	var missing []string
 	for _, path := range needed {
 		if _, err := os.Stat(path); err != nil {
-			return fault.New("machine-files-missing", fmt.Sprintf("start the machines of cluster %q", c.Name()), err,
-				"put that back, or remove the cluster with `slipway down "+c.Name()+"` and build the bundle again")
+			missing = append(missing, err.Error())
 		}
+	}
+	if len(missing) > 0 {
+		return fault.New("machine-files-missing", fmt.Sprintf("start the machines of cluster %q", c.Name()), errors.New(strings.Join(missing, "; ")),
+			"put that back, or remove the cluster with `slipway down "+c.Name()+"` and build the bundle again")
 	}
 	return nil
 }

@@ -144,16 +144,8 @@ func (c *Cluster) machineSpec(n bootstrap.Node) (local.MachineSpec, error) {
 		Binds:         append(append(dataBinds(), local.Bind{Source: c.Bundle, Target: bundleTarget, ReadOnly: true}), c.binds(n)...),
 		OnLink:        []netip.Prefix{c.Cluster.ServiceCIDR, podGateway()},
 		AuthorizedKey: string(ssh.MarshalAuthorizedKey(signer.PublicKey())),
-		Hosts:         map[string]netip.Addr{},
+		Hosts:         c.hosts(),
 		Resolvers:     c.Resolvers,
-	}
-	for _, other := range c.allNodes() {
-		s.Hosts[other.Name] = other.Address
-	}
-	for _, m := range c.Cluster.Mirrors {
-		if host := mirrorURL(m).Hostname(); nameOfThisComputer(host) {
-			s.Hosts[host] = c.Network.Gateway
-		}
 	}
 	if c.Bare {
 		s.Binds, s.OnLink = c.bareBinds(), nil
@@ -162,6 +154,20 @@ func (c *Cluster) machineSpec(n bootstrap.Node) (local.MachineSpec, error) {
 		}
 	}
 	return s, nil
+}
+
+// hosts are the names that all machines know: each other's, and this computer's where nodes pull from it.
+func (c *Cluster) hosts() map[string]netip.Addr {
+	out := map[string]netip.Addr{}
+	for _, n := range c.allNodes() {
+		out[n.Name] = n.Address
+	}
+	for _, m := range c.Cluster.Mirrors {
+		if host := mirrorURL(m).Hostname(); nameOfThisComputer(host) {
+			out[host] = c.Network.Gateway
+		}
+	}
+	return out
 }
 
 // dataBinds are what the container runtime, the kubelet and etcd write to.

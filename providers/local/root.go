@@ -77,16 +77,23 @@ func escapeOverlay(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `:`, `\:`, `,`, `\,`).Replace(path)
 }
 
+// makeBindSources makes the machine's own directories. What it sees of this computer must be there: an empty directory in its place,
+// made as root, would hide a slip of the pen until something in the machine misses its files.
 func makeBindSources(h home, binds []Bind) error {
+	var errs []error
 	for _, b := range binds {
 		source := h.bindSource(b)
-		if _, err := os.Lstat(source); errors.Is(err, fs.ErrNotExist) {
-			if err := makeDirs(source); err != nil {
-				return err
-			}
+		_, err := os.Lstat(source)
+		switch {
+		case !errors.Is(err, fs.ErrNotExist):
+		case filepath.IsAbs(b.Source):
+			err = fmt.Errorf("this computer has no %q, which the machine sees as %q", b.Source, b.Target)
+		default:
+			err = makeDirs(source)
 		}
+		errs = append(errs, err)
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func (h home) bindSource(b Bind) string {
