@@ -23,14 +23,15 @@ func (c *Cluster) same(o Options) error {
 	differs := func(what string, is, wanted any) {
 		if is != wanted {
 			errs = append(errs, fault.New("cluster-differs", fmt.Sprintf("launch cluster %q", o.Name),
-				fmt.Errorf("it is there already, with %s %v instead of %v", what, is, wanted),
+				fmt.Errorf("it is there already, with %s %v instead of %v (%s)", what, is, wanted, o.saidBy(what)),
 				"use the same settings, another --name, or remove it first with `slipway down "+o.Name+"`"))
 		}
 	}
 	k := c.Cluster
-	if !c.hasSize(o.ControlPlanes, o.Workers) {
-		differs("control planes", len(k.ControlPlanes), o.ControlPlanes)
-		differs("workers", k.Workers, o.Workers)
+	launched := len(k.ControlPlanes) == o.ControlPlanes && k.Workers == o.Workers
+	if controlPlanes, workers := c.Size(); !launched && !c.hasSize(o.ControlPlanes, o.Workers) {
+		differs("control planes", controlPlanes, o.ControlPlanes)
+		differs("workers", workers, o.Workers)
 	}
 	differs("egress", c.Network.Egress, o.Egress)
 	differs("pod CIDR", k.PodCIDR, o.PodCIDR)

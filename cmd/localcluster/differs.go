@@ -1,0 +1,17 @@
+package localcluster
+
+import "strings"
+
+// saidBy names the flag, or the field of the file, by which a setting is asked for that a cluster has otherwise.
+func (o Options) saidBy(what string) string {
+	flag, ok := map[string]string{
+		"control planes": "--control-planes", "workers": "--workers", "egress": "--egress", "pod CIDR": "--pod-cidr",
+		"service CIDR": "--service-cidr", "Typha": "--typha", "keys": "--key-algorithm", "registry mirrors": "--registry-mirror",
+		"published ports": "--publish", "subnet": "--subnet", "bundle": "--bundle", "Kubernetes": "--kubernetes-version",
+		"DNS domain": "--dns-domain", "CNI none": "--cni",
+	}[what]
+	if !ok {
+		return "--config"
+	}
+	return strings.Join(strings.Fields(o.Origin.Flag(flag, "")), " ")
+}
