@@ -182,20 +182,28 @@ func dataBinds() []local.Bind {
 // ownLayer gives a directory with this very program in it, to lie on top of the machines' file systems: once a
 // build, as it is named by its content.
 func ownLayer(d Dirs) (string, error) {
+	dir, err := ownLayerPath(d)
+	if err != nil {
+		return "", err
+	}
+	target := filepath.Join(dir, bootstrap.Program)
+	if _, err := os.Stat(target); err == nil {
+		return dir, nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find this program: %w", err)
+	}
+	return dir, copyProgram(self, target)
+}
+
+func ownLayerPath(d Dirs) (string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", fmt.Errorf("find this program: %w", err)
 	}
 	sum, err := digest(self)
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(d.Cache, "store", "slipway-"+sum)
-	target := filepath.Join(dir, bootstrap.Program)
-	if _, err := os.Stat(target); err == nil {
-		return dir, nil
-	}
-	return dir, copyProgram(self, target)
+	return filepath.Join(store(d), "slipway-"+sum), err
 }
 
 func newSSHKey() ([]byte, error) {

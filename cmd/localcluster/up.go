@@ -76,6 +76,11 @@ func inTime(ctx context.Context, err error) error {
 
 // begin checks everything, and only then writes the first file.
 func begin(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster, error) {
+	release, err := useStore(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	u, b, err := prepare(ctx, d, o, report)
 	if err != nil {
 		return nil, err
@@ -140,7 +145,7 @@ func prepare(ctx context.Context, d Dirs, o Options, report engine.Report) (*ima
 	var u *images.Unpacked
 	err = engine.Run(ctx, "", []engine.Step{
 		oneStep("unpack-bundle", func(ctx context.Context, progress func(string)) (err error) {
-			u, err = b.Unpack(ctx, filepath.Join(d.Cache, "store"), progress)
+			u, err = b.Unpack(ctx, store(d), progress)
 			return err
 		}),
 	}, report)
