@@ -72,12 +72,12 @@ func NewProblem(step string, err error) *Problem {
 	}
 }
 
-// Fault turns a problem back into the error it was made from.
-func (p *Problem) Fault(host string) error {
+// Fault turns a problem of a step back into the error it was made from.
+func (p *Problem) Fault(host, step string) *fault.Error {
 	f := fault.New(p.ID, p.Op, nil, p.Next)
 	if p.Why != "" {
 		f.Err = errors.New(p.Why)
 	}
-	f.Host = host
+	f.Host, f.Step = host, step
 	return f
 }

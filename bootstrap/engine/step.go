@@ -139,7 +139,7 @@ func runStep(ctx context.Context, host string, s Step, report Report) error {
 		end.State, err = Stopped, context.Cause(ctx)
 	default:
 		end.State, end.Error = Failed, NewProblem(s.Name, err)
-		err = end.Error.Fault(host)
+		err = end.Error.Fault(host, s.Name)
 	}
 	send(end)
 	return err
@@ -214,7 +214,7 @@ func Plan(ctx context.Context, host string, steps []Step) ([]Change, error) {
 		}
 		what, err := look(ctx)
 		if err != nil {
-			errs = append(errs, NewProblem(s.Name, err).Fault(host))
+			errs = append(errs, NewProblem(s.Name, err).Fault(host, s.Name))
 		}
 		if len(what) > 0 {
 			out = append(out, Change{s.Name, what})

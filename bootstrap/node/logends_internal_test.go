@@ -1,0 +1,49 @@
+package node
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"slipway.dev/slipway/bootstrap/cri"
+)
+
+// TestChooseLog: of what has ended, the first that others need says why; otherwise what the step itself waits for.
+func TestChooseLog(t *testing.T) {
+	ends := func(name string) cri.Container { return cri.Container{Pod: name, Ended: true} }
+	runs := func(name string) cri.Container { return cri.Container{Pod: name} }
+	for _, tt := range []struct {
+		step string
+		all  []cri.Container
+		want string
+	}{
+		{"api", []cri.Container{ends("kube-apiserver-n1"), ends("etcd-n1")}, "etcd-n1"},
+		{"api", []cri.Container{ends("kube-apiserver-n1"), runs("etcd-n1")}, "kube-apiserver-n1"},
+		{"api", []cri.Container{runs("kube-apiserver-n1"), runs("etcd-n1"), ends("coredns-1")}, "kube-apiserver-n1"},
+		{"controllers", []cri.Container{runs("etcd-n1"), ends("kube-scheduler-n1"), runs("kube-controller-manager-n1")}, "kube-scheduler-n1"},
+		{"calico-ready", []cri.Container{runs("calico-node-a"), ends("calico-kube-controllers-b"), ends("coredns-1")}, "calico-kube-controllers-b"},
+		{"coredns-ready", []cri.Container{runs("coredns-new"), ends("kube-proxy-a")}, "coredns-new"},
+		{"kubelet", []cri.Container{ends("etcd-n1")}, ""},
+		{"api", nil, ""},
+	} {
+		names, _ := waitsFor(tt.step)
+		got := ""
+		if c := choose(tt.all, names); c != nil {
+			got = c.Pod
+		}
+		if got != tt.want {
+			t.Errorf("%s with %v: %q, want %q", tt.step, tt.all, got, tt.want)
+		}
+	}
+}
+
+func TestEndOf(t *testing.T) {
+	text := strings.Repeat("early\n", 50) + "\n  one  \n" + strings.Repeat("ü", logWidth) + "\n\xff\n"
+	got := endOf(text)
+	if len(got) != logLines || got[logLines-2] != "one" || got[logLines-1] != strings.Repeat("ü", logWidth/2)+"..." {
+		t.Errorf("%q", got)
+	}
+	if got := endOf("\n \n"); !slices.Equal(got, nil) {
+		t.Errorf("%q of nothing", got)
+	}
+}
