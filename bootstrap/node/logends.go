@@ -3,9 +3,11 @@ package node
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
 
@@ -19,10 +21,38 @@ const (
 	logWidth = 400
 )
 
-// LogEnd gives the end of the log that says most likely why a step does not end on this host, or nothing: that of what has ended,
-// the first that others need in front, and otherwise of what the step waits for.
+// The units that may be why a step does not end.
+const (
+	containerdService = "containerd.service"
+	kubeletService    = "kubelet.service"
+	balancerService   = "slipway-balancer.service"
+)
+
+// Explain adds to the failures of steps of this host the end of the log that says why. Who was interrupted knows why.
+func Explain(ctx context.Context, err error) {
+	if errors.Is(context.Cause(ctx), context.Canceled) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), logTime)
+	defer cancel()
+	for _, f := range fault.All(err) {
+		if f.Step != "" && f.Log == nil {
+			f.Log = LogEnd(ctx, f.Step)
+		}
+	}
+}
+
+// logTime is how long that may take.
+const logTime = 5 * time.Second
+
+// LogEnd gives the end of the log that says most likely why a step does not end on this host: that of what has ended, the first that
+// others need in front, and otherwise of what the step itself waits for. Where no log says more than the error, it gives nothing.
 func LogEnd(ctx context.Context, step string) *fault.Log {
-	for _, unit := range []string{"containerd.service", "kubelet.service"} {
+	units, names := waitsFor(step)
+	if len(units) == 0 {
+		return nil
+	}
+	for _, unit := range units {
 		if unitFails(ctx, unit) {
 			return journalEnd(ctx, unit)
 		}
@@ -32,34 +62,38 @@ func LogEnd(ctx context.Context, step string) *fault.Log {
 		defer pods.Close()
 		all, _ = pods.Containers(ctx) // without them the kubelet may say why
 	}
-	names, last := waitsFor(step)
 	if c := choose(all, names); c != nil {
 		if lines := endOf(containerText(c.Log)); len(lines) > 0 {
 			return &fault.Log{Of: fmt.Sprintf("%s (pod %s)", c.Name, c.Pod), Lines: lines}
 		}
 	}
-	return journalEnd(ctx, last)
+	return journalEnd(ctx, units[len(units)-1])
 }
 
-// waitsFor gives the pods, by how their names begin, whose containers a step waits for, and the unit that otherwise knows most.
-func waitsFor(step string) (pods []string, unit string) {
+// waitsFor gives the units that a step waits for, and the pods, by how their names begin: what is needed by others comes first.
+func waitsFor(step string) (units, pods []string) {
+	kubelet := []string{containerdService, kubeletService}
 	switch {
-	case step == "containerd", strings.HasSuffix(step, "images"):
-		return nil, "containerd.service"
+	case step == "containerd", step == "images", step == "api-images":
+		return []string{containerdService}, nil
 	case step == "balancer":
-		return nil, "slipway-balancer.service"
+		return []string{balancerService}, nil
+	case step == "kubelet", step == "mark":
+		return kubelet, nil
 	case step == "etcd":
-		return []string{"etcd-"}, "kubelet.service"
+		return kubelet, []string{"etcd-"}
 	case step == "api":
-		return []string{"etcd-", "kube-apiserver-"}, "kubelet.service"
+		return kubelet, []string{"etcd-", "kube-apiserver-"}
 	case step == "controllers":
-		return []string{"etcd-", "kube-apiserver-", "kube-controller-manager-", "kube-scheduler-"}, "kubelet.service"
+		return kubelet, []string{"etcd-", "kube-apiserver-", "kube-controller-manager-", "kube-scheduler-"}
 	case step == "node-ready":
-		return []string{"calico-node-"}, "kubelet.service"
-	case strings.HasSuffix(step, "-ready"):
-		return []string{strings.TrimSuffix(step, "-ready") + "-"}, "kubelet.service"
+		return kubelet, []string{"calico-node-"}
+	case step == "virtual-ip-ready":
+		return kubelet, []string{"keepalived-"}
+	case strings.HasSuffix(step, "-ready"): // an addon
+		return kubelet, []string{strings.TrimSuffix(step, "-ready") + "-"}
 	}
-	return nil, "kubelet.service"
+	return nil, nil
 }
 
 // choose gives the first container of these pods that has ended, or else the last of those that run.

@@ -26,7 +26,7 @@ func TestChooseLog(t *testing.T) {
 		{"kubelet", []cri.Container{ends("etcd-n1")}, ""},
 		{"api", nil, ""},
 	} {
-		names, _ := waitsFor(tt.step)
+		_, names := waitsFor(tt.step)
 		got := ""
 		if c := choose(tt.all, names); c != nil {
 			got = c.Pod
@@ -34,6 +34,12 @@ func TestChooseLog(t *testing.T) {
 		if got != tt.want {
 			t.Errorf("%s with %v: %q, want %q", tt.step, tt.all, got, tt.want)
 		}
+	}
+}
+
+func TestNoLog(t *testing.T) {
+	if log := LogEnd(t.Context(), "directories"); log != nil {
+		t.Errorf("what has no log has %v", log)
 	}
 }
 
