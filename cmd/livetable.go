@@ -110,7 +110,7 @@ func (t *liveTable) draw(now time.Time, last bool) {
 	t.drawn = lines
 }
 
-// lines gives at most most of them, unless it is for the last time. Hosts that are done go first where there is no room.
+// lines gives no more than most, unless it is for the last time. Hosts that are done go first where there is no room.
 func (t *liveTable) lines(now time.Time, width, most int, last bool) []string {
 	l := layout{width: width - 1, mark: t.mark} // a full line would make some terminals wrap
 	for _, r := range t.rows {
@@ -319,13 +319,12 @@ func (l layout) line(r *row, now time.Time, last bool) string {
 	}
 	host := runewidth.FillRight(cutMiddle(r.name(), l.host, l.mark.cut), l.host)
 	rest := fmt.Sprintf("  %*s %s  %s", l.steps, r.count(), took, text)
-	bar := ""
 	if l.width >= barRoom {
 		full := barWidth
 		if r.steps > 0 {
 			full = min(r.done, r.steps) * barWidth / r.steps
 		}
-		bar = "  " + colour + strings.Repeat(l.mark.full, full) + plain + faint + strings.Repeat(l.mark.empty, barWidth-full) + plain
+		bar := "  " + colour + strings.Repeat(l.mark.full, full) + plain + faint + strings.Repeat(l.mark.empty, barWidth-full) + plain
 		rest = runewidth.Truncate(rest, l.width-4-l.host-barWidth, l.mark.cut)
 		return colour + mark + plain + " " + host + bar + strings.TrimRight(rest, " ")
 	}

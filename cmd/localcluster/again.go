@@ -28,11 +28,7 @@ func (c *Cluster) same(o Options) error {
 		}
 	}
 	k := c.Cluster
-	launched := len(k.ControlPlanes) == o.ControlPlanes && k.Workers == o.Workers
-	if controlPlanes, workers := c.Size(); !launched && !c.hasSize(o.ControlPlanes, o.Workers) {
-		differs("control planes", controlPlanes, o.ControlPlanes)
-		differs("workers", workers, o.Workers)
-	}
+	c.sameSize(o, differs)
 	differs("egress", c.Network.Egress, o.Egress)
 	differs("pod CIDR", k.PodCIDR, o.PodCIDR)
 	differs("service CIDR", k.ServiceCIDR, o.ServiceCIDR)
@@ -62,11 +58,6 @@ func (c *Cluster) same(o Options) error {
 		differs("Kubernetes", k.KubernetesVersion, set.Kubernetes)
 	}
 	return errors.Join(errs...)
-}
-
-func (c *Cluster) hasSize(controlPlanes, workers int) bool {
-	nowControlPlanes, nowWorkers := c.Size()
-	return nowControlPlanes == controlPlanes && nowWorkers == workers
 }
 
 // Size is how many nodes there are now, after some were added or removed. Machines without a cluster are none.
@@ -119,7 +110,8 @@ func (c *Cluster) checkLayers() error {
 		}
 	}
 	if len(missing) > 0 {
-		return fault.New("machine-files-missing", fmt.Sprintf("start the machines of cluster %q", c.Name()), errors.New(strings.Join(missing, "; ")),
+		return fault.New("machine-files-missing", fmt.Sprintf("start the machines of cluster %q", c.Name()),
+			errors.New(strings.Join(missing, "; ")),
 			"put that back, or remove the cluster with `slipway down "+c.Name()+"` and build the bundle again")
 	}
 	return nil

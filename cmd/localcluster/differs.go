@@ -15,3 +15,13 @@ func (o Options) saidBy(what string) string {
 	}
 	return strings.Join(strings.Fields(o.Origin.Flag(flag, "")), " ")
 }
+
+// sameSize takes the size that the cluster was launched with for the same as the one that it has by now.
+func (c *Cluster) sameSize(o Options, differs func(what string, is, wanted any)) {
+	controlPlanes, workers := c.Size()
+	now := controlPlanes == o.ControlPlanes && workers == o.Workers
+	if launched := len(c.Cluster.ControlPlanes) == o.ControlPlanes && c.Cluster.Workers == o.Workers; !now && !launched {
+		differs("control planes", controlPlanes, o.ControlPlanes)
+		differs("workers", workers, o.Workers)
+	}
+}

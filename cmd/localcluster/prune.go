@@ -109,6 +109,25 @@ func Prune(ctx context.Context, d Dirs, remove bool) ([]Unused, error) {
 		}
 		defer held.Unlock()
 	}
+	unused, err := unusedIn(d)
+	if err != nil || !remove {
+		return unused, err
+	}
+	var out []Unused
+	var errs []error
+	for _, u := range unused {
+		if ctx.Err() != nil {
+			return out, context.Cause(ctx)
+		}
+		gone, err := removeUnused(u.Path)
+		if errs = append(errs, err); gone {
+			out = append(out, u)
+		}
+	}
+	return out, errors.Join(errs...)
+}
+
+func unusedIn(d Dirs) ([]Unused, error) {
 	users, err := usersOf(d)
 	if err != nil {
 		return nil, fmt.Errorf("find out what is used of %q: %w", store(d), err)
@@ -118,26 +137,12 @@ func Prune(ctx context.Context, d Dirs, remove bool) ([]Unused, error) {
 		return nil, err
 	}
 	var out []Unused
-	var errs []error
 	for _, e := range entries {
-		path := filepath.Join(store(d), e.Name())
-		if ctx.Err() != nil {
-			return out, context.Cause(ctx)
+		if path := filepath.Join(store(d), e.Name()); storeName.MatchString(e.Name()) && !users.have(path) {
+			out = append(out, Unused{path, sizeOf(path)})
 		}
-		if !storeName.MatchString(e.Name()) || users.have(path) {
-			continue
-		}
-		one := Unused{path, sizeOf(path)}
-		if remove {
-			gone, err := removeUnused(path)
-			errs = append(errs, err)
-			if !gone {
-				continue
-			}
-		}
-		out = append(out, one)
 	}
-	return out, errors.Join(errs...)
+	return out, nil
 }
 
 // storeName is that of an unpacked bundle, or of a program, and of what an interrupted run has left of one.

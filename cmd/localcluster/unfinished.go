@@ -31,7 +31,8 @@ func (c *Cluster) whole(node string) bool {
 func (c *Cluster) Unfinished() []string {
 	var out []string
 	remove := func(node string) string { return fmt.Sprintf("`slipway node remove %s %s`", c.Name(), node) }
-	if joining := slices.DeleteFunc(slices.Clone(c.Joining), func(n bootstrap.Node) bool { return slices.Contains(c.Going, n.Name) }); len(joining) > 0 {
+	joining := slices.DeleteFunc(slices.Clone(c.Joining), func(n bootstrap.Node) bool { return slices.Contains(c.Going, n.Name) })
+	if len(joining) > 0 {
 		add := "`slipway node add " + c.Name()
 		if joining[0].ControlPlane {
 			add += " --control-plane"
