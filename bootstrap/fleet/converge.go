@@ -97,7 +97,9 @@ func (h *Host) Do(ctx context.Context, op string, s *bootstrap.NodeSpec, report 
 		return context.Cause(ctx)
 	case ctx.Err() != nil:
 		f := fault.New("converge-stopped", op, errors.New(seen.unfinished()), "run the same command again: it goes on where it stopped")
-		f.Log = h.logEnd(ctx, seen.oldest())
+		if f.Log = h.logEnd(ctx, seen.oldest()); f.Log != nil {
+			f.Next = "mend what the log says, if that is why, and run the same command again: it goes on where it stopped"
+		}
 		return f
 	case Outdated(stderr.String()):
 		return TooOld(op, h.Name)

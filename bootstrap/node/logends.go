@@ -1,8 +1,8 @@
 package node
 
 import (
-	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -137,9 +137,22 @@ func journalEnd(ctx context.Context, unit string) *fault.Log {
 	return nil
 }
 
+// readable gives what an entry of etcd's log says: as JSON, with a trace of the stack, it fills the screen.
+func readable(line string) string {
+	var entry struct{ Level, Msg, Error string }
+	if !strings.HasPrefix(line, "{") || json.Unmarshal([]byte(line), &entry) != nil || entry.Msg == "" {
+		return line
+	}
+	text := strings.TrimSpace(entry.Level + " " + entry.Msg)
+	if entry.Error != "" {
+		text += ": " + entry.Error
+	}
+	return text
+}
+
 func endOf(text string) (out []string) {
 	for line := range strings.Lines(text) {
-		if line = string(bytes.ToValidUTF8([]byte(strings.TrimSpace(line)), nil)); line == "" {
+		if line = readable(strings.ToValidUTF8(strings.TrimSpace(line), "")); line == "" {
 			continue
 		}
 		if len(line) > logWidth {

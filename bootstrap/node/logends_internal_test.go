@@ -49,6 +49,10 @@ func TestEndOf(t *testing.T) {
 	if len(got) != logLines || got[logLines-2] != "one" || got[logLines-1] != strings.Repeat("ü", logWidth/2)+"..." {
 		t.Errorf("%q", got)
 	}
+	entry := `{"level":"fatal","ts":"2026-11-21T23:49:56Z","msg":"discovery failed","error":"not a directory","stacktrace":"go.etcd.io/..."}`
+	if got := endOf(entry + "\n{not: json}\n"); !slices.Equal(got, []string{"fatal discovery failed: not a directory", "{not: json}"}) {
+		t.Errorf("%q of etcd", got)
+	}
 	if got := endOf("\n \n"); !slices.Equal(got, nil) {
 		t.Errorf("%q of nothing", got)
 	}
