@@ -129,7 +129,7 @@ func unitFails(ctx context.Context, unit string) bool {
 }
 
 func journalEnd(ctx context.Context, unit string) *fault.Log {
-	args := []string{"-u", unit, "_SYSTEMD_UNIT=" + unit, "-n", "50", "-o", "cat", "--no-pager"}
+	args := []string{"-u", unit, "-n", "50", "-o", "cat", "--no-pager"}
 	out, err := exec.CommandContext(ctx, "journalctl", args...).Output()
 	if lines := endOf(string(out)); err == nil && len(lines) > 0 {
 		return &fault.Log{Of: unit, Lines: lines}
