@@ -106,4 +106,6 @@ func (d *door) control(f func(fd int) error) error {
 	return errors.Join(c.Control(func(fd uintptr) { did = f(int(fd)) }), did)
 }
 
-func reuse(fd, value int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, value) }
+func reuse(fd, value int) error {
+	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, value)
+}
