@@ -48,7 +48,7 @@ func (p *Provider) runtimeSpec(s MachineSpec) (*specs.Spec, error) {
 		Linux: &specs.Linux{
 			Namespaces:        namespaces(machineID(s.Cluster, s.Name)),
 			CgroupsPath:       cgroupPath(s.Cluster, s.Name),
-			Resources:         s.Limits.resources(),
+			Resources:         s.resources(),
 			RootfsPropagation: "rshared", // kubelet's and CNI's mounts must be seen by the pods that ask for it
 		},
 	}, nil
