@@ -29,6 +29,8 @@ func (c *Cluster) same(o Options) error {
 	}
 	k := c.Cluster
 	c.sameSize(o, differs)
+	differs("processors of each node", c.Limits.CPUs, o.CPUs)
+	differs("bytes of memory of each node", c.Limits.Memory, o.limits().Memory)
 	differs("egress", c.Network.Egress, o.Egress)
 	differs("pod CIDR", k.PodCIDR, o.PodCIDR)
 	differs("service CIDR", k.ServiceCIDR, o.ServiceCIDR)

@@ -44,6 +44,8 @@ type Record struct {
 	// Going are the names of nodes that are being taken out of the cluster: how far that has come, nobody can tell.
 	Going  []string `json:"going,omitempty"`
 	Mounts []Mount  `json:"mounts,omitempty"`
+	// Limits are of each machine, also of those that are added later.
+	Limits local.Limits `json:"limits,omitzero"`
 	// Roles are what nodes register with, also those that are added later.
 	Roles Roles `json:"roles,omitzero"`
 	// Removing is set as soon as its removal began: from then on it can only be removed.

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"slipway.dev/slipway/internal/fault"
 )
 
 // home is the layout of a machine's directory.
@@ -87,7 +89,8 @@ func makeBindSources(h home, binds []Bind) error {
 		switch {
 		case !errors.Is(err, fs.ErrNotExist):
 		case filepath.IsAbs(b.Source):
-			err = fmt.Errorf("this computer has no %q, which the machine sees as %q", b.Source, b.Target)
+			err = fault.New("machine-files-missing", fmt.Sprintf("show a machine what is to be at %q", b.Target),
+				fmt.Errorf("this computer has no %q", b.Source), "put that back and run the same command again")
 		default:
 			err = makeDirs(source)
 		}

@@ -15,7 +15,7 @@ func TestBindSources(t *testing.T) {
 		{Source: filepath.Join(here, "one"), Target: "/one"}, {Source: filepath.Join(here, "two", "three"), Target: "/two"},
 	})
 	for _, name := range []string{"one", "two"} {
-		if err == nil || !strings.Contains(err.Error(), `which the machine sees as "/`+name+`"`) {
+		if err == nil || !strings.Contains(err.Error(), `what is to be at "/`+name+`"`) {
 			t.Errorf("%s is not missed: %v", name, err)
 		}
 		if _, err := os.Stat(filepath.Join(here, name)); err == nil {
