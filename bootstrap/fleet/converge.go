@@ -91,13 +91,13 @@ func (h *Host) Do(ctx context.Context, op string, s *bootstrap.NodeSpec, report 
 		return nil
 	case seen.problem != nil:
 		f := seen.problem.Fault(h.Name, seen.failed)
-		f.Log = h.logEnd(ctx, seen.failed)
+		f.Log = h.LogEnd(ctx, seen.failed)
 		return f
 	case errors.Is(context.Cause(ctx), context.Canceled), errors.Is(context.Cause(ctx), errStopped):
 		return context.Cause(ctx)
 	case ctx.Err() != nil:
 		f := fault.New("converge-stopped", op, errors.New(seen.unfinished()), "run the same command again: it goes on where it stopped")
-		if f.Log = h.logEnd(ctx, seen.oldest()); f.Log != nil {
+		if f.Log = h.LogEnd(ctx, seen.oldest()); f.Log != nil {
 			f.Next = "mend what the log says, if that is why, and run the same command again: it goes on where it stopped"
 		}
 		return f

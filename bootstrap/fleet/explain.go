@@ -15,9 +15,9 @@ import (
 // askLimit is how long a host on which something failed is asked for its logs.
 const askLimit = 5 * time.Second
 
-// logEnd asks a host for the end of the log that says why a step of it failed, or does not end. What cannot be had is not missed: the
+// LogEnd asks a host for the end of the log that says why a step of it failed, or does not end. What cannot be had is not missed: the
 // failure itself is what counts.
-func (h *Host) logEnd(ctx context.Context, step string) *fault.Log {
+func (h *Host) LogEnd(ctx context.Context, step string) *fault.Log {
 	if step == "" {
 		return nil
 	}

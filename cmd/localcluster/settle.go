@@ -44,6 +44,7 @@ func (c *Cluster) settle(ctx context.Context, pods bool, report engine.Report) e
 		steps[i].Needs = []string{steps[i-1].Name}
 	}
 	if err := engine.Run(ctx, "", steps, report); err != nil || !c.Starting || !pods {
+		s.explain(ctx, err)
 		return err
 	}
 	c.Starting = false
