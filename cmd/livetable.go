@@ -312,7 +312,7 @@ func (l layout) line(r *row, now time.Time, last bool) string {
 	case failedRow:
 		mark, colour, took, text = l.mark.failed, red, seconds(r.changed), "failed: "+printable(r.failed)
 	case stoppedRow:
-		mark, colour, took, text = l.mark.stopped, faint, seconds(r.changed), cmp.Or(r.doing(), "stopped")
+		mark, colour, took, text = l.mark.stopped, faint, seconds(r.until(now)), cmp.Or(r.doing(), "stopped")
 	case doneRow:
 		mark, colour, took, text = l.mark.done, green, seconds(r.changed), ""
 	case busyRow:

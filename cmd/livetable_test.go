@@ -143,7 +143,7 @@ func TestLiveTableFailure(t *testing.T) {
 	wantLines(t, s,
 		"✗ n1  ━━━━━━──────  1/2   9 s  failed: etcd",
 		"- n2  ━━━━━━──────  1/2   9 s  stopped",
-		"- n3  ━━━━━━──────  1/2   0 s  etcd")
+		"- n3  ━━━━━━──────  1/2   9 s  etcd")
 }
 
 // TestLiveTableFewWrites: a frame is one write, and the same frame is not drawn twice.

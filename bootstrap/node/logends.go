@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"regexp"
 	"strings"
 	"time"
 
@@ -128,10 +129,17 @@ func unitFails(ctx context.Context, unit string) bool {
 	return restarts > 0 || result != "success"
 }
 
+// routine is what a component of Kubernetes only informs of.
+var routine = regexp.MustCompile(`(?m)^I[0-9]{4} .*\n?`)
+
 func journalEnd(ctx context.Context, unit string) *fault.Log {
-	args := []string{"-u", unit, "-n", "50", "-o", "cat", "--no-pager"}
+	args := []string{"-u", unit, "-n", "200", "-o", "cat", "--no-pager"}
 	out, err := exec.CommandContext(ctx, "journalctl", args...).Output()
-	if lines := endOf(string(out)); err == nil && len(lines) > 0 {
+	text := string(out)
+	if urgent := routine.ReplaceAllString(text, ""); strings.TrimSpace(urgent) != "" {
+		text = urgent
+	}
+	if lines := endOf(text); err == nil && len(lines) > 0 {
 		return &fault.Log{Of: unit, Lines: lines}
 	}
 	return nil

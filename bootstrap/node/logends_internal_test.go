@@ -37,6 +37,13 @@ func TestChooseLog(t *testing.T) {
 	}
 }
 
+func TestRoutine(t *testing.T) {
+	const text = "I1122 00:05:36.8 223 server.go:177] all is well\nE1122 00:05:40.8 223 x.go:3] bad\nInstead\nI1122 00:05:41.8 last"
+	if got := routine.ReplaceAllString(text, ""); got != "E1122 00:05:40.8 223 x.go:3] bad\nInstead\n" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestNoLog(t *testing.T) {
 	if log := LogEnd(t.Context(), "directories"); log != nil {
 		t.Errorf("what has no log has %v", log)
