@@ -342,10 +342,7 @@ func TestConfigNoNetwork(t *testing.T) {
 	}
 	wantLogEnd(t, r, "kubelet.service", "-5 must not be")
 	slipway(t, "down", "conf")
-	if err := os.WriteFile(path, []byte(header), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	checkSpoiledEtcd(t, path)
+	checkSpoiledEtcd(t, path, header)
 	c := launchFile(t, path)
 	if got := c.kubectl(t, "get", "deployments,daemonsets", "-A", "-o", "name"); got != "deployment.apps/coredns\ndaemonset.apps/kube-proxy\ndaemonset.apps/slipway-controllers\n" {
 		t.Errorf("there are %q", got)

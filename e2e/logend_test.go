@@ -21,9 +21,12 @@ func wantLogEnd(t *testing.T, r result, of, line string) {
 	}
 }
 
-// checkSpoiledEtcd launches a cluster whose etcd cannot start: what waits is the API server, and etcd's own log says why.
-func checkSpoiledEtcd(t *testing.T, path string) {
+// checkSpoiledEtcd launches a cluster whose etcd cannot start, from a file with config: what waits is the API server, and etcd's own log says why.
+func checkSpoiledEtcd(t *testing.T, path, config string) {
 	t.Helper()
+	if err := os.WriteFile(path, []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	spoiled := spoilEtcd(t, "conf", "conf-cp-1")
 	r := invocation{args: []string{"up", "--config", path, "--wait", "15s"}}.run(t)
 	if err := <-spoiled; err != nil || r.code != 1 {
