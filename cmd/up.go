@@ -28,7 +28,7 @@ func newUp(o *options) *cobra.Command {
 		Long: "Makes machines on this computer (containers with systemd, on a bridge of their own), launches a cluster on them and\n" +
 			"merges its kubeconfig into $KUBECONFIG or ~/.kube/config as context slipway-NAME. Needs root. Running it again\n" +
 			"completes a launch that was interrupted, starts machines that were stopped, and changes nothing on a cluster that is up.",
-		Example: "  slipway up\n  slipway up --name ci --workers 2 --egress=false -o json",
+		Example: "  slipway up\n  slipway up --name ci --workers 2 --egress=false -o json\n  slipway up --from seeded --name twin",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var err error
@@ -65,6 +65,10 @@ func newUp(o *options) *cobra.Command {
 	f.StringVar(&subnet, "subnet", "", "subnet of the machines, for example 10.89.7.0/24 (default: the first free one)")
 	f.StringVar(&pods, "pod-cidr", bootstrap.DefaultPodCIDR, "addresses of pods")
 	f.StringVar(&services, "service-cidr", bootstrap.DefaultServiceCIDR, "addresses of services")
+	f.StringVar(&u.From, "from", "", "snapshot to make the cluster of, as SNAP or CLUSTER/SNAP: its nodes and data, with keys of its own")
+	for _, given := range []string{"control-planes", "workers", "kubernetes-version", "bundle", "key-algorithm", "typha", "pod-cidr", "service-cidr"} {
+		c.MarkFlagsMutuallyExclusive("from", given) // the snapshot has it
+	}
 	outputFlag(c, &output)
 	return c
 }
@@ -103,7 +107,15 @@ func newDown(o *options) *cobra.Command {
 			if err := localcluster.Down(c.Context(), o.dirs(), args[0], kubeconfigPath()); err != nil {
 				return err
 			}
-			_, err := fmt.Fprintf(o.Stderr, "cluster %q is gone\n", args[0])
+			kept, err := localcluster.Snapshots(o.dirs(), args[0])
+			if err != nil {
+				return err
+			}
+			also := ""
+			if len(kept) > 0 {
+				also = fmt.Sprintf("; its snapshots stay: %d, see `slipway snapshot list %s`", len(kept), args[0])
+			}
+			_, err = fmt.Fprintf(o.Stderr, "cluster %q is gone%s\n", args[0], also)
 			return err
 		},
 	}

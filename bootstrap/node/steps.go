@@ -62,6 +62,9 @@ func (n *builder) steps() []engine.Step {
 		if n.Invite != nil {
 			steps = append(steps, n.invite("invite", "cluster-config"))
 		}
+		if n.Copied {
+			steps = append(steps, n.copiedData(copied, "api"))
+		}
 		for _, a := range n.addons {
 			steps = append(steps, n.applyAddon(a.Name, a, "api"))
 		}
@@ -81,6 +84,9 @@ func (n *builder) steps() []engine.Step {
 	}
 	return steps
 }
+
+// copied is the step of a cluster that begins with the data of another one.
+const copied = "copied-data"
 
 // imports gives the steps that import images, and the one that must have ended before the kubelet starts. Where a cluster
 // begins, that is not the last: the API server starts meanwhile, and no other pod comes to this node before the controllers run.
@@ -116,6 +122,9 @@ func (n *builder) balancing() (steps []engine.Step) {
 func (n *builder) beforeControllers() []string {
 	if n.Node.Joins {
 		return []string{"static-pods"}
+	}
+	if n.Node.Init && n.Copied {
+		return []string{"api", "images", copied}
 	}
 	return []string{"api", "images"}
 }

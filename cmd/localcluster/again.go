@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/certs"
@@ -26,19 +28,25 @@ func (c *Cluster) same(o Options) error {
 				"use the same settings, another --name, or remove it first with `slipway down "+o.Name+"`"))
 		}
 	}
+	differs("egress", c.Network.Egress, o.Egress)
+	if o.Subnet.IsValid() {
+		differs("subnet", c.Subnet, o.Subnet)
+	}
+	if o.From != "" { // which has the rest
+		if c.From != o.From && !strings.HasSuffix(c.From, "/"+o.From) {
+			differs("snapshot", strconv.Quote(c.From), strconv.Quote(o.From))
+		}
+		return errors.Join(errs...)
+	}
 	k := c.Cluster
 	if !c.hasSize(o.ControlPlanes, o.Workers) {
 		differs("control planes", len(k.ControlPlanes), o.ControlPlanes)
 		differs("workers", k.Workers, o.Workers)
 	}
-	differs("egress", c.Network.Egress, o.Egress)
 	differs("pod CIDR", k.PodCIDR, o.PodCIDR)
 	differs("service CIDR", k.ServiceCIDR, o.ServiceCIDR)
 	differs("Typha", k.Typha, o.Typha)
 	differs("keys", c.Keys, o.Keys)
-	if o.Subnet.IsValid() {
-		differs("subnet", c.Subnet, o.Subnet)
-	}
 	if o.Bundle != "" {
 		dir, err := bundleDir(c.dirs, o)
 		if err != nil {

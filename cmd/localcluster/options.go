@@ -25,6 +25,7 @@ type Options struct {
 	Typha                  bool
 	Keys                   certs.Algorithm
 	Wait                   time.Duration
+	From                   string // the snapshot to make it of, which says most of what is above; empty: none
 	Kubeconfig             string // the file that the cluster's context is merged into
 }
 

@@ -162,8 +162,11 @@ func claim(d Dirs, name string) (*Cluster, func(), error) {
 		return nil, nil, err
 	}
 	c, err := Open(d, name)
-	if err == nil && c.Removing {
+	switch {
+	case err == nil && c.Removing:
 		err = c.removing("work on")
+	case err == nil && c.Restoring != "":
+		err = c.restoring("work on")
 	}
 	if err != nil {
 		unlock()

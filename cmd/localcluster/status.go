@@ -68,6 +68,7 @@ const (
 	statePartlyPaused  = "partly paused"
 	stateLaunching     = "launching" // its launch never ended
 	stateRemoving      = "removing"  // its removal never did
+	stateRestoring     = "restoring" // its restoration never did
 )
 
 // State is one of the above.
@@ -87,6 +88,8 @@ func (c *Cluster) stateOf(machines []*local.Machine) string {
 	switch {
 	case c.Removing:
 		return stateRemoving
+	case c.Restoring != "":
+		return stateRestoring
 	case !c.Ready:
 		return stateLaunching
 	case number[local.Paused] == len(c.Nodes):

@@ -40,11 +40,19 @@ func Up(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster,
 		c, err = begin(ctx, d, o, report)
 	case err == nil && c.Removing:
 		err = c.removing("launch")
+	case err == nil && c.Restoring != "":
+		err = c.restoring("launch")
 	case err == nil:
 		err = c.same(o)
 	}
 	if err != nil {
 		return nil, err
+	}
+	if c.From != "" && !c.Ready {
+		if err := c.openSource(); err != nil {
+			return nil, err
+		}
+		defer c.source.close()
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, o.Wait, fault.New("not-ready-in-time",
 		fmt.Sprintf("bring up cluster %q", o.Name), fmt.Errorf("it took longer than %v", o.Wait),
@@ -71,6 +79,9 @@ func inTime(ctx context.Context, err error) error {
 
 // begin checks everything, and only then writes the first file.
 func begin(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster, error) {
+	if o.From != "" {
+		return beginFrom(ctx, d, o, report)
+	}
 	u, b, err := prepare(ctx, d, o, report)
 	if err != nil {
 		return nil, err
@@ -156,6 +167,11 @@ func (c *Cluster) bringUp(ctx context.Context, o Options, report engine.Report) 
 	if err := c.merge(o.Kubeconfig); err != nil {
 		return err
 	}
+	if c.source != nil { // what its pods were, they shall be
+		if err := c.settle(ctx, true, report); err != nil {
+			return err
+		}
+	}
 	c.Ready = true
 	if err := c.save(); err != nil {
 		return err
@@ -188,8 +204,7 @@ func (c *Cluster) machine(ctx context.Context, p *local.Provider, s *bootstrap.N
 	var m *local.Machine
 	err := engine.Run(ctx, s.Node.Name, []engine.Step{
 		oneStep("machine", func(ctx context.Context, _ func(string)) error {
-			store := filepath.Join(p.MachineDir(c.Name(), s.Node.Name), "containerd")
-			if err := (&images.Unpacked{Containerd: c.Store}).CloneContainerd(store); err != nil {
+			if err := c.layOut(ctx, s.Node); err != nil {
 				return err
 			}
 			spec, err := c.machineSpec(s.Node)
@@ -204,6 +219,15 @@ func (c *Cluster) machine(ctx context.Context, p *local.Provider, s *bootstrap.N
 		return nil, err
 	}
 	return hostOf(m), nil
+}
+
+// layOut fills the directories of a machine that is to be made.
+func (c *Cluster) layOut(ctx context.Context, n bootstrap.Node) error {
+	if c.source != nil {
+		return c.copyMachine(ctx, n)
+	}
+	store := filepath.Join(c.provider().MachineDir(c.Name(), n.Name), storeDir)
+	return (&images.Unpacked{Containerd: c.Store}).CloneContainerd(store)
 }
 
 // hostOf gives the way to a machine that runs.
