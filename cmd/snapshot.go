@@ -42,7 +42,7 @@ func newSnapshotSave(o *options) *cobra.Command {
 			if err != nil || output == "json" {
 				return err
 			}
-			_, err = fmt.Fprintf(o.Stdout, "snapshot %q of cluster %q is saved after %.1f s, of which the cluster was frozen for %.2f s; it takes %s\n",
+			_, err = fmt.Fprintf(o.Stdout, "snapshot %q of cluster %q is saved after %.1f s, of which it was frozen for %.2f s; it takes %s\n",
 				s.Name, s.Cluster, time.Since(begin).Seconds(), s.Frozen, mebibytes(s.Size().Copied))
 			return err
 		},

@@ -66,7 +66,9 @@ func newUp(o *options) *cobra.Command {
 	f.StringVar(&pods, "pod-cidr", bootstrap.DefaultPodCIDR, "addresses of pods")
 	f.StringVar(&services, "service-cidr", bootstrap.DefaultServiceCIDR, "addresses of services")
 	f.StringVar(&u.From, "from", "", "snapshot to make the cluster of, as SNAP or CLUSTER/SNAP: its nodes and data, with keys of its own")
-	for _, given := range []string{"control-planes", "workers", "kubernetes-version", "bundle", "key-algorithm", "typha", "pod-cidr", "service-cidr"} {
+	for _, given := range []string{
+		"control-planes", "workers", "kubernetes-version", "bundle", "key-algorithm", "typha", "pod-cidr", "service-cidr",
+	} {
 		c.MarkFlagsMutuallyExclusive("from", given) // the snapshot has it
 	}
 	outputFlag(c, &output)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -47,7 +48,7 @@ func (n *builder) disown(ctx context.Context) error {
 		return err
 	}
 	for _, do := range []func(context.Context, kubernetes.Interface) error{
-		n.forgetServers, forgetAuthorities, forgetLeaders, forgetTokens,
+		n.tellAuthority, forgetLeaders, n.forgetServers, forgetAuthorities, forgetTokens,
 	} {
 		if err := do(ctx, c); err != nil {
 			return err
@@ -83,17 +84,28 @@ func (n *builder) forgetServers(ctx context.Context, c kubernetes.Interface) err
 	if _, err := parts.Update(ctx, s, metav1.UpdateOptions{}); err != nil && !apierrors.IsConflict(err) { // who else writes it knows
 		return err
 	}
-	endpoints := c.CoreV1().Endpoints(metav1.NamespaceDefault)
-	all, err := endpoints.Get(ctx, service, metav1.GetOptions{})
+	return nil
+}
+
+// rootCA is the ConfigMap of every namespace by which its pods know the API.
+const rootCA = "kube-root-ca.crt"
+
+// tellAuthority does what the controller manager does a little later: pods that start before would refuse the API, and try again only
+// after some seconds.
+func (n *builder) tellAuthority(ctx context.Context, c kubernetes.Interface) error {
+	ca, err := os.ReadFile(caFile)
 	if err != nil {
 		return err
 	}
-	for i := range all.Subsets {
-		set := &all.Subsets[i]
-		set.Addresses = slices.DeleteFunc(set.Addresses, func(a corev1.EndpointAddress) bool { return !slices.Contains(own, a.IP) })
-	}
-	if _, err := endpoints.Update(ctx, all, metav1.UpdateOptions{}); err != nil && !apierrors.IsConflict(err) {
+	maps, err := c.CoreV1().ConfigMaps(metav1.NamespaceAll).List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + rootCA})
+	if err != nil {
 		return err
+	}
+	for _, m := range maps.Items {
+		m.Data = map[string]string{"ca.crt": string(ca)}
+		if _, err := c.CoreV1().ConfigMaps(m.Namespace).Update(ctx, &m, metav1.UpdateOptions{}); err != nil && !apierrors.IsConflict(err) {
+			return err
+		}
 	}
 	return nil
 }

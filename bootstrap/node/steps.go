@@ -58,16 +58,7 @@ func (n *builder) steps() []engine.Step {
 		)
 	}
 	if n.Node.Init {
-		steps = append(steps, n.clusterConfig("cluster-config", "api"))
-		if n.Invite != nil {
-			steps = append(steps, n.invite("invite", "cluster-config"))
-		}
-		if n.Copied {
-			steps = append(steps, n.copiedData(copied, "api"))
-		}
-		for _, a := range n.addons {
-			steps = append(steps, n.applyAddon(a.Name, a, "api"))
-		}
+		steps = append(steps, n.objects("api")...)
 	}
 	if n.Node.ControlPlane {
 		steps = append(steps, n.controllers("controllers", n.beforeControllers()...), n.mark("mark", "api"))
@@ -81,6 +72,21 @@ func (n *builder) steps() []engine.Step {
 		for _, a := range n.addons {
 			steps = append(steps, n.addonReady(a.Name+"-ready", a, a.Name))
 		}
+	}
+	return steps
+}
+
+// objects are the steps that make those of the cluster.
+func (n *builder) objects(needs ...string) []engine.Step {
+	steps := []engine.Step{n.clusterConfig("cluster-config", needs...)}
+	if n.Invite != nil {
+		steps = append(steps, n.invite("invite", "cluster-config"))
+	}
+	if n.Copied {
+		steps = append(steps, n.copiedData(copied, needs...))
+	}
+	for _, a := range n.addons {
+		steps = append(steps, n.applyAddon(a.Name, a, needs...))
 	}
 	return steps
 }

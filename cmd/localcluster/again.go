@@ -38,6 +38,12 @@ func (c *Cluster) same(o Options) error {
 		}
 		return errors.Join(errs...)
 	}
+	err := c.sameCluster(o, differs)
+	return errors.Join(append(errs, err)...)
+}
+
+// sameCluster compares what a snapshot would have.
+func (c *Cluster) sameCluster(o Options, differs func(what string, is, wanted any)) error {
 	k := c.Cluster
 	if !c.hasSize(o.ControlPlanes, o.Workers) {
 		differs("control planes", len(k.ControlPlanes), o.ControlPlanes)
@@ -63,7 +69,7 @@ func (c *Cluster) same(o Options) error {
 		}
 		differs("Kubernetes", k.KubernetesVersion, set.Kubernetes)
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // hasSize tells whether there are so many nodes now, after some were added or removed.

@@ -172,12 +172,6 @@ func move(a netip.Addr, from, to netip.Prefix) netip.Addr {
 	return netip.AddrFrom4(out)
 }
 
-// openSource opens the snapshot that the machines are made of. Its lock is not for long enough otherwise.
-func (c *Cluster) openSource() (err error) {
-	c.source, err = findSnapshot(c.dirs, c.From)
-	return err
-}
-
 // copyMachine gives a machine that is to be made the disk of the snapshot's, without what made that a node of its cluster.
 func (c *Cluster) copyMachine(ctx context.Context, n bootstrap.Node) error {
 	p := c.provider()

@@ -112,7 +112,7 @@ func (c *Cluster) Status(ctx context.Context) (*Status, error) {
 		return nil, err
 	}
 	s := &Status{Name: c.Name(), State: c.stateOf(machines), Nodes: c.nodes(nil, machines)}
-	if s.State == stateStopped || s.State == statePaused { // nobody would answer
+	if s.State == stateStopped || s.State == statePaused || s.State == stateRestoring { // nobody would answer
 		return s, nil
 	}
 	s.ControlPlane = c.controlPlane(ctx, machines)

@@ -33,25 +33,11 @@ func Up(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster,
 		return nil, err
 	}
 	defer unlock()
-	c, err := Open(d, o.Name)
-	var f *fault.Error
-	switch {
-	case errors.As(err, &f) && f.ID == "cluster-unknown":
-		c, err = begin(ctx, d, o, report)
-	case err == nil && c.Removing:
-		err = c.removing("launch")
-	case err == nil && c.Restoring != "":
-		err = c.restoring("launch")
-	case err == nil:
-		err = c.same(o)
-	}
+	c, err := openOrBegin(ctx, d, o, report)
 	if err != nil {
 		return nil, err
 	}
-	if c.From != "" && !c.Ready {
-		if err := c.openSource(); err != nil {
-			return nil, err
-		}
+	if c.source != nil {
 		defer c.source.close()
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, o.Wait, fault.New("not-ready-in-time",
@@ -66,6 +52,26 @@ func Up(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster,
 		return nil, inTime(ctx, err)
 	}
 	return c, nil
+}
+
+// openOrBegin gives the cluster that is to be launched, or whose launch is to be completed.
+func openOrBegin(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster, error) {
+	c, err := Open(d, o.Name)
+	var f *fault.Error
+	switch {
+	case errors.As(err, &f) && f.ID == "cluster-unknown":
+		c, err = begin(ctx, d, o, report)
+	case err == nil && c.Removing:
+		err = c.removing("launch")
+	case err == nil && c.Restoring != "":
+		err = c.restoring("launch")
+	case err == nil:
+		err = c.same(o)
+	}
+	if err == nil && c.From != "" && !c.Ready {
+		c.source, err = findSnapshot(d, c.From)
+	}
+	return c, err
 }
 
 // inTime adds that the time was up to what was going on when it was.

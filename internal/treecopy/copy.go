@@ -96,27 +96,31 @@ func (c *copier) file(path string) error {
 		}
 		c.links[id] = to
 	}
-	switch mode := info.Mode(); {
+	n, err := fill(from, to, st, info.Mode())
+	c.size.Copied += n
+	if err != nil {
+		return err
+	}
+	return attributes(from, to, info)
+}
+
+// fill makes anything but a directory, and tells how many bytes of data are in it.
+func fill(from, to string, st *syscall.Stat_t, mode fs.FileMode) (int64, error) {
+	switch {
 	case mode.IsRegular():
-		n, err := content(from, to)
-		c.size.Copied += n
-		if err != nil {
-			return err
-		}
+		return content(from, to)
 	case mode&fs.ModeSymlink != 0:
 		target, err := os.Readlink(from)
 		if err != nil {
-			return err
+			return 0, err
 		}
-		if err := os.Symlink(target, to); err != nil {
-			return err
-		}
-	default: // a pipe, a socket, or an overlay's whiteout, which is a device
-		if err := unix.Mknod(to, st.Mode, int(st.Rdev)); err != nil { //nolint:gosec // a device number fits
-			return fmt.Errorf("make %q: %w", to, err)
-		}
+		return 0, os.Symlink(target, to)
 	}
-	return attributes(from, to, info)
+	// A pipe, a socket, or an overlay's whiteout, which is a device.
+	if err := unix.Mknod(to, st.Mode, int(st.Rdev)); err != nil { //nolint:gosec // a device number fits
+		return 0, fmt.Errorf("make %q: %w", to, err)
+	}
+	return 0, nil
 }
 
 // beyondLinks tells whether a copy helps where a link does not.
