@@ -356,26 +356,3 @@ func cpuTime(t *testing.T, name string) time.Duration {
 	time.Sleep(time.Second)
 	return time.Duration(look() - before)
 }
-
-// checkPowerKilled kills each command as soon as it has begun, and then as soon as a machine is done with; the same command
-// run again does what it should.
-func checkPowerKilled(t *testing.T, c cluster) {
-	for _, at := range []string{"started", "done"} {
-		for _, step := range []struct{ command, state string }{
-			{"stop", "stopped"}, {"start", "running"}, {"pause", "paused"}, {"resume", "running"}, {"restart", "running"},
-		} {
-			killWhen(t, at, step.command, c.name, "-o", "json")
-			begin := time.Now()
-			slipway(t, step.command, c.name)
-			t.Logf("%s, killed when a step had %s: again %.1f s", step.command, at, time.Since(begin).Seconds())
-			checkState(t, c.name, step.state)
-		}
-	}
-	c.kubectl(t, "get", "--raw", "/readyz")
-}
-
-// killWhen ends a command the hard way at its first event of that state.
-func killWhen(t *testing.T, state string, args ...string) {
-	t.Helper()
-	killAtEvent(t, state, "", args...)
-}

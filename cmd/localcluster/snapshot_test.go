@@ -21,6 +21,7 @@ func savedRecord() Record {
 		Cluster: bootstrap.Cluster{
 			Name: "one", PodCIDR: netip.MustParsePrefix("10.244.0.0/16"), ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"),
 			VirtualIP: netip.MustParsePrefix("10.89.3.254/24"),
+			Mirrors:   []bootstrap.Mirror{{URL: "http://10.89.3.1:5000"}, {URL: "https://registry.example:5000"}},
 		},
 	}
 }
@@ -46,6 +47,12 @@ func TestClonedRecord(t *testing.T) {
 	k := r.Cluster
 	if k.Endpoint != "10.89.7.254:6443" || k.VirtualIP.String() != "10.89.7.254/24" || k.Workers != 1 || len(k.ControlPlanes) != 2 {
 		t.Errorf("cluster: %+v", k)
+	}
+	if k.Mirrors[0].URL != "http://10.89.7.1:5000" || k.Mirrors[1].URL != "https://registry.example:5000" {
+		t.Errorf("mirrors: %+v", k.Mirrors)
+	}
+	if r.Network.Front.String() != "10.89.7.254" || r.Network.Behind != k.LoadBalancers || !r.Subnet.Contains(k.LoadBalancers.Addr()) {
+		t.Errorf("load balancers: %+v", r.Network)
 	}
 	if r.Network.Cluster != "two" || r.Network.Gateway.String() != "10.89.7.1" || r.Network.Subnet != r.Subnet {
 		t.Errorf("network: %+v", r.Network)

@@ -144,21 +144,37 @@ func (s *Snapshot) cloned(o Options, self string) (Record, error) {
 			k.Workers++
 		}
 	}
+	gateway, first := moved(r.Network.Gateway), k.ControlPlanes[0].Address
 	shared := sharedAddress(o.Subnet)
-	k.ExtraSANs, k.Endpoint = []string{shared.Addr().String()}, fleet.APIAddress(k.ControlPlanes[0].Address)
-	if k.VirtualIP.IsValid() {
-		k.VirtualIP, k.Endpoint = shared, fleet.APIAddress(shared.Addr())
+	n := local.Network{
+		Cluster: o.Name, Subnet: o.Subnet, Gateway: gateway, Fenced: r.Network.Fenced, Egress: o.Egress,
+		Loopback: r.Network.Loopback, Front: first, Behind: reserved(o.Subnet),
 	}
-	r.Resolvers = nil
+	n.Ports, _ = parsePorts(o.Publish) // what is wrong with them was said before; the snapshot's are taken
+	k.ExtraSANs, k.Endpoint, k.LoadBalancers = []string{shared.Addr().String()}, fleet.APIAddress(first), n.Behind
+	if k.VirtualIP.IsValid() {
+		k.VirtualIP, k.Endpoint, n.Front = shared, fleet.APIAddress(shared.Addr()), shared.Addr()
+	}
+	k.Mirrors = movedMirrors(k.Mirrors, r.Network.Gateway, gateway)
+	r.Network, r.Resolvers = n, nil
 	if o.Egress {
 		r.Resolvers = resolvers()
 	}
 	k.UpstreamDNS = len(r.Resolvers) > 0
-	r.Network = local.Network{
-		Cluster: o.Name, Subnet: o.Subnet, Gateway: moved(r.Network.Gateway), Fenced: r.Network.Fenced, Egress: o.Egress,
-	}
 	r.Subnet = o.Subnet
 	return r, nil
+}
+
+// movedMirrors are those on this computer where the machines reach it now.
+func movedMirrors(mirrors []bootstrap.Mirror, from, to netip.Addr) []bootstrap.Mirror {
+	out := slices.Clone(mirrors)
+	for i := range out {
+		if u := mirrorURL(out[i]); u.Hostname() == from.String() {
+			u.Host = net.JoinHostPort(to.String(), u.Port())
+			out[i].URL = u.String()
+		}
+	}
+	return out
 }
 
 // move gives the address that has the same place in another subnet.
