@@ -73,9 +73,10 @@ func Pause(ctx context.Context, d Dirs, o PowerOptions, report engine.Report) (b
 	if !c.Ready {
 		return false, c.incomplete()
 	}
+	c.Frozen = nil // from now on it is paused on purpose, whoever did that before
 	names, err := c.awake(ctx)
 	if err == nil {
-		err = c.remember(ctx)
+		err = errors.Join(c.save(), c.remember(ctx))
 	}
 	if err != nil {
 		return false, err
