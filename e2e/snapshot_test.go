@@ -215,7 +215,7 @@ func checkSnapshotKilled(t *testing.T, s *saving) {
 func checkClone(t *testing.T, s *saving) {
 	before := pids(t, s.name)
 	begin := time.Now()
-	t.Cleanup(func() { _ = (invocation{args: []string{"down", "twin"}}).run(t) })
+	removeAtEnd(t, "twin")
 	r := slipway(t, "up", "--from", "full", "--name", "twin", "--egress=false", "--wait", "5m", "-o", "json")
 	took := time.Since(begin)
 	t.Logf("up --from took %.1f s, up %.1f s: %.2f of that", took.Seconds(), s.up.Seconds(), took.Seconds()/s.up.Seconds())

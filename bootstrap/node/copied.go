@@ -21,15 +21,16 @@ import (
 )
 
 // copiedData takes out of the data of another cluster, which this one begins with, what speaks of that one and would be believed.
-// It comes before the controllers, which make some of it anew.
+// It comes before the controllers, which make some of it anew, and does not wait until the API server says that it is ready: from then
+// on the kubelets begin to start pods by what is there.
 func (n *builder) copiedData(name string, needs ...string) engine.Step {
 	return engine.Step{
 		Name: name, Needs: needs,
 		Check: func(context.Context) ([]string, error) {
 			return []string{"take out of the data what speaks of the other cluster"}, nil
 		},
-		Do: func(ctx context.Context, _ func(string)) error {
-			if err := n.disown(ctx); err != nil {
+		Do: func(ctx context.Context, progress func(string)) error {
+			if err := await(ctx, "wait for the API server", n.disown, progress); err != nil {
 				return fault.New("data-not-adopted", "take out of the data what speaks of the cluster that they are of", err,
 					"run the same command again: it goes on where it stopped")
 			}
@@ -48,7 +49,7 @@ func (n *builder) disown(ctx context.Context) error {
 		return err
 	}
 	for _, do := range []func(context.Context, kubernetes.Interface) error{
-		n.tellAuthority, forgetLeaders, n.forgetServers, forgetAuthorities, forgetTokens,
+		n.tellAuthority, forgetHostPods, forgetLeaders, n.forgetServers, forgetAuthorities, forgetTokens,
 	} {
 		if err := do(ctx, c); err != nil {
 			return err
@@ -105,6 +106,26 @@ func (n *builder) tellAuthority(ctx context.Context, c kubernetes.Interface) err
 		m.Data = map[string]string{"ca.crt": string(ca)}
 		if _, err := c.CoreV1().ConfigMaps(m.Namespace).Update(ctx, &m, metav1.UpdateOptions{}); err != nil && !apierrors.IsConflict(err) {
 			return err
+		}
+	}
+	return nil
+}
+
+// forgetHostPods: a pod in its node's network keeps the address that the node had, at which nobody answers its probes. Those that
+// somebody keeps running are made anew.
+func forgetHostPods(ctx context.Context, c kubernetes.Interface) error {
+	pods, err := c.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	at := int64(0)
+	for _, p := range pods.Items {
+		if !p.Spec.HostNetwork || metav1.GetControllerOf(&p) == nil {
+			continue
+		}
+		opts := metav1.DeleteOptions{GracePeriodSeconds: &at, Preconditions: metav1.NewUIDPreconditions(string(p.UID))}
+		if err := ignoreGone(c.CoreV1().Pods(p.Namespace).Delete(ctx, p.Name, opts)); err != nil {
+			return fmt.Errorf("pod %s/%s: %w", p.Namespace, p.Name, err)
 		}
 	}
 	return nil

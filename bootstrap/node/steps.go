@@ -83,7 +83,7 @@ func (n *builder) objects(needs ...string) []engine.Step {
 		steps = append(steps, n.invite("invite", "cluster-config"))
 	}
 	if n.Copied {
-		steps = append(steps, n.copiedData(copied, needs...))
+		steps = append(steps, n.copiedData(copied, "kubelet"))
 	}
 	for _, a := range n.addons {
 		steps = append(steps, n.applyAddon(a.Name, a, needs...))
