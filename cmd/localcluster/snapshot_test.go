@@ -2,6 +2,8 @@ package localcluster
 
 import (
 	"net/netip"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"slipway.dev/slipway/bootstrap"
@@ -96,6 +98,40 @@ func TestIsRead(t *testing.T) {
 	} {
 		if isRead(path) != want {
 			t.Errorf("%s: got %v", path, !want)
+		}
+	}
+}
+
+// TestForgetVolumes leaves what is a program's own.
+func TestForgetVolumes(t *testing.T) {
+	disk := local.Disk{Data: t.TempDir()}
+	pod := filepath.Join(disk.Data, "kubelet/pods/1234")
+	for _, dir := range []string{
+		"volumes/kubernetes.io~projected/kube-api-access", "volumes/kubernetes.io~configmap/config", "volumes/kubernetes.io~empty-dir/cache",
+		"plugins/kubernetes.io~empty-dir/wrapped_config", "plugins/kubernetes.io~empty-dir/cache", "containers/main",
+	} {
+		if err := os.MkdirAll(filepath.Join(pod, dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := forgetVolumes(disk); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(pod, "*/*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	inner, err := filepath.Glob(filepath.Join(pod, "*/*/*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, path := range append(left, inner...) {
+		want := []string{
+			"containers/main", "plugins/kubernetes.io~empty-dir", "volumes/kubernetes.io~empty-dir",
+			"plugins/kubernetes.io~empty-dir/cache", "volumes/kubernetes.io~empty-dir/cache",
+		}
+		if i >= len(want) || path != filepath.Join(pod, want[i]) {
+			t.Errorf("left: %s", path)
 		}
 	}
 }

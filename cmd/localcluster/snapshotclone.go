@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"net/url"
@@ -198,10 +199,38 @@ func (c *Cluster) copyMachine(ctx context.Context, n bootstrap.Node) error {
 	if err != nil {
 		return diskFull(err)
 	}
-	if err := forgetOrigin(disk); err != nil || !n.ControlPlane {
+	if err := errors.Join(forgetOrigin(disk), forgetVolumes(disk)); err != nil || !n.ControlPlane {
 		return err
 	}
 	return etcd.Move(filepath.Join(disk.Data, "etcd"), c.movedURL)
+}
+
+// derived are the volumes of pods that the kubelet fills from the API each time that it starts a pod.
+func derived() []string { return []string{"projected", "secret", "configmap", "downward-api"} }
+
+// forgetVolumes removes the volumes whose content comes from the API. Their pods are made to run again, which fills them; but a
+// kubelet that finds volumes of pods that ran before asks the API about its node, and, where nobody answers yet, asks for ten seconds
+// at a time, in which it mounts nothing, not for etcd and the API server either.
+func forgetVolumes(disk local.Disk) error {
+	root, err := os.OpenRoot(filepath.Join(disk.Data, "kubelet"))
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for _, kind := range derived() {
+		for _, pattern := range []string{"pods/*/volumes/kubernetes.io~" + kind, "pods/*/plugins/kubernetes.io~empty-dir/wrapped_*"} {
+			paths, err := fs.Glob(root.FS(), pattern)
+			if err != nil {
+				return err
+			}
+			for _, path := range paths {
+				if err := root.RemoveAll(path); err != nil {
+					return fmt.Errorf("remove %q of a machine: %w", path, err)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 func forgetOrigin(disk local.Disk) error {

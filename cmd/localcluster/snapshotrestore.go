@@ -130,7 +130,10 @@ func (c *Cluster) putDisks(ctx context.Context, s *Snapshot, report engine.Repor
 		return err
 	}
 	_, err = c.onEach(ctx, "put-disk", names, func(ctx context.Context, cluster, name string) (bool, error) {
-		_, err := p.PutDisk(ctx, cluster, name, s.machine(name), true, copyInto(&treecopy.Size{}, c.Store))
+		disk, err := p.PutDisk(ctx, cluster, name, s.machine(name), true, copyInto(&treecopy.Size{}, c.Store))
+		if err == nil {
+			err = forgetVolumes(disk)
+		}
 		return true, diskFull(err)
 	}, report)
 	if err != nil {
