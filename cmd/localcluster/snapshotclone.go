@@ -205,8 +205,13 @@ func (c *Cluster) copyMachine(ctx context.Context, n bootstrap.Node) error {
 	return etcd.Move(filepath.Join(disk.Data, "etcd"), c.movedURL)
 }
 
-// derived are the volumes of pods that the kubelet fills from the API each time that it starts a pod.
-func derived() []string { return []string{"projected", "secret", "configmap", "downward-api"} }
+// derived are the volumes of pods, below the kubelet's directory, that it fills from the API each time that it starts a pod.
+func derived() []string {
+	return []string{
+		"pods/*/volumes/kubernetes.io~projected", "pods/*/volumes/kubernetes.io~secret", "pods/*/volumes/kubernetes.io~configmap",
+		"pods/*/volumes/kubernetes.io~downward-api", "pods/*/plugins/kubernetes.io~empty-dir/wrapped_*",
+	}
+}
 
 // forgetVolumes removes the volumes whose content comes from the API. Their pods are made to run again, which fills them; but a
 // kubelet that finds volumes of pods that ran before asks the API about its node, and, where nobody answers yet, asks for ten seconds
@@ -217,16 +222,14 @@ func forgetVolumes(disk local.Disk) error {
 		return err
 	}
 	defer root.Close()
-	for _, kind := range derived() {
-		for _, pattern := range []string{"pods/*/volumes/kubernetes.io~" + kind, "pods/*/plugins/kubernetes.io~empty-dir/wrapped_*"} {
-			paths, err := fs.Glob(root.FS(), pattern)
-			if err != nil {
-				return err
-			}
-			for _, path := range paths {
-				if err := root.RemoveAll(path); err != nil {
-					return fmt.Errorf("remove %q of a machine: %w", path, err)
-				}
+	for _, pattern := range derived() {
+		paths, err := fs.Glob(root.FS(), pattern)
+		if err != nil {
+			return err
+		}
+		for _, path := range paths {
+			if err := root.RemoveAll(path); err != nil {
+				return fmt.Errorf("remove %q of a machine: %w", path, err)
 			}
 		}
 	}
