@@ -212,7 +212,8 @@ func (c *Cluster) onEach(ctx context.Context, step string, names []string,
 	return some, errors.Join(failed...)
 }
 
-// start starts the machines that do not run, after a restart of this computer all of them. It tells whether there were any.
+// start starts the machines that do not run, after a restart of this computer all of them. It tells whether there were any. The network is
+// put in order also if there were none: whoever flushes the firewall takes the guard of this computer's loopback away.
 func (c *Cluster) start(ctx context.Context, report engine.Report) (bool, error) {
 	paused, err := c.in(ctx, local.Paused)
 	if err != nil {
@@ -222,11 +223,14 @@ func (c *Cluster) start(ctx context.Context, report engine.Report) (bool, error)
 		return false, c.paused()
 	}
 	stopped, err := c.in(ctx, local.Stopped)
-	if err != nil || len(stopped) == 0 {
+	if err != nil {
 		return false, err
 	}
-	c.Starting = !c.Bare
 	p := c.provider()
+	if len(stopped) == 0 {
+		return false, p.EnsureNetwork(ctx, c.Network)
+	}
+	c.Starting = !c.Bare
 	if err := errors.Join(c.save(), c.checkLayers(), p.EnsureNetwork(ctx, c.Network)); err != nil {
 		return false, err
 	}
