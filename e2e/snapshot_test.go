@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -194,8 +195,15 @@ func checkSnapshotKilled(t *testing.T, s *saving) {
 			t.Errorf("killed at %s: there is %+v", step, got)
 		}
 	}
+	if halves(t, s.name) == 0 {
+		t.Error("nothing is left of a save that was killed: this tests nothing")
+	}
 	slipway(t, "snapshot", "save", s.name, "again")
 	checkState(t, s.name, "running")
+	if n := halves(t, s.name); n > 0 {
+		t.Errorf("halves of %d snapshots are left", n)
+	}
+	s.interruptSave(t)
 	slipway(t, "snapshot", "delete", s.name, "again")
 
 	s.change(t)
@@ -208,6 +216,32 @@ func checkSnapshotKilled(t *testing.T, s *saving) {
 		begin = time.Now()
 		slipway(t, "snapshot", "restore", s.name, "full", "--wait", "5m")
 		s.isAsSaved(t, begin)
+	}
+}
+
+// halves counts what an interrupted command has left of a snapshot.
+func halves(t *testing.T, cluster string) int {
+	t.Helper()
+	left, err := filepath.Glob(snapshotDir(cluster, ".*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(left)
+}
+
+// interruptSave sends ^C while the cluster is frozen, and after that: nothing is left of either, and the cluster goes on.
+func (s *saving) interruptSave(t *testing.T) {
+	t.Helper()
+	for _, step := range []string{"freeze", "copy-disk", "digest"} {
+		cmd := exec.Command(binary(), "snapshot", "save", s.name, "cut", "-o", "json")
+		at, err := stopAt(cmd, func(begun string) bool { return begun == step }, func(string) { _ = cmd.Process.Signal(os.Interrupt) })
+		if code := cmd.ProcessState.ExitCode(); at != step || code != 130 {
+			t.Errorf("^C at %q: exit code %d, %v", at, code, err)
+		}
+		checkState(t, s.name, "running")
+		if got := snapshots(t); len(got) != 2 || halves(t, s.name) > 0 {
+			t.Errorf("^C at %s: there are %+v, and halves of %d", step, got, halves(t, s.name))
+		}
 	}
 }
 
@@ -237,13 +271,26 @@ func checkClone(t *testing.T, s *saving) {
 	slipway(t, "restart", "twin") // with what it has of its own
 	twin.kubectl(t, "get", "configmap", "mine")
 	slipway(t, "down", "twin")
-	killAt(t, "copied-data", "up", "--from", "snap/full", "--name", "twin", "--egress=false", "-o", "json")
+	s.killClone(t)
 	slipway(t, "up", "--from", "full", "--name", "twin", "--egress=false", "--wait", "5m")
 	twin.kubectl(t, "get", "configmap", "kept")
 	checkServersOf(t, twin.cluster)
 	slipway(t, "down", "twin")
 	if got := s.kubectl(t, "get", "--raw", "/readyz"); got != "ok" {
 		t.Errorf("without its twin: %q", got)
+	}
+}
+
+// killClone kills a launch when the other cluster's data are to be changed. Until then nobody may delete the snapshot.
+func (s *saving) killClone(t *testing.T) {
+	t.Helper()
+	cmd := exec.Command(binary(), "up", "--from", "snap/full", "--name", "twin", "--egress=false", "-o", "json")
+	at, err := stopAt(cmd, func(begun string) bool { return begun == "copied-data" }, func(string) {
+		slipwayFails(t, "snapshot-busy", "snapshot", "delete", s.name, "full")
+		_ = cmd.Process.Kill()
+	})
+	if at == "" {
+		t.Errorf("the launch was not killed: %v", err)
 	}
 }
 
