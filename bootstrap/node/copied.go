@@ -1,18 +1,25 @@
 package node
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
-	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 
 	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/engine"
@@ -20,9 +27,23 @@ import (
 	"slipway.dev/slipway/internal/fault"
 )
 
-// copiedData takes out of the data of another cluster, which this one begins with, what speaks of that one and would be believed.
-// It comes before the controllers, which make some of it anew, and does not wait until the API server says that it is ready: from then
-// on the kubelets begin to start pods by what is there.
+// isCopied tells whether the cluster begins with the data of another one.
+func (n *builder) isCopied() bool { return len(n.Copied) > 0 }
+
+// findsData tells whether there are data in etcd already.
+func (n *builder) findsData() bool { return n.joinsEtcd() || n.Node.ControlPlane && n.isCopied() }
+
+// etcdFirst is the step that runs etcd without the API server.
+func (n *builder) etcdFirst(needs ...string) engine.Step {
+	if n.isCopied() {
+		return n.copiedData("copied-data", needs...)
+	}
+	return n.joinEtcd("etcd", needs...)
+}
+
+// copiedData runs etcd with the data of another cluster, and takes out of them what speaks of that one and would be believed. The
+// first control plane does it, the others wait for that: no API server starts before, as kubelets, load balancers and controllers
+// believe the first one that they find.
 func (n *builder) copiedData(name string, needs ...string) engine.Step {
 	return engine.Step{
 		Name: name, Needs: needs,
@@ -30,121 +51,162 @@ func (n *builder) copiedData(name string, needs ...string) engine.Step {
 			return []string{"take out of the data what speaks of the other cluster"}, nil
 		},
 		Do: func(ctx context.Context, progress func(string)) error {
-			if err := await(ctx, "wait for the API server", n.disown, progress); err != nil {
-				return fault.New("data-not-adopted", "take out of the data what speaks of the cluster that they are of", err,
-					"run the same command again: it goes on where it stopped")
+			files, err := n.manifests(n.etcd())
+			if err == nil {
+				err = n.host.WriteFiles(name, files)
 			}
-			return nil
+			if err != nil {
+				return err
+			}
+			err = await(ctx, "wait for etcd", n.explained(n.etcdReady, "etcd"), progress)
+			if err == nil {
+				err = await(ctx, "wait for etcd's data", n.adopt, progress)
+			}
+			return notAdopted(err)
 		},
 	}
 }
 
-func (n *builder) disown(ctx context.Context) error {
-	cfg, err := n.superAdmin()
-	if err != nil {
-		return err
+func notAdopted(err error) error {
+	if err == nil {
+		return nil
 	}
-	c, err := kubernetes.NewForConfig(cfg)
-	if err != nil {
-		return err
-	}
-	for _, do := range []func(context.Context, kubernetes.Interface) error{
-		n.tellAuthority, forgetHostPods, forgetLeaders, n.forgetServers, forgetAuthorities, forgetTokens,
-	} {
-		if err := do(ctx, c); err != nil {
-			return err
-		}
-	}
-	return nil
+	return fault.New("data-not-adopted", "take out of the data what speaks of the cluster that they are of", err,
+		"run the same command again: it goes on where it stopped")
 }
 
-// masterLeases is where API servers say that they live, each by its address.
-const masterLeases = "/registry/masterleases/"
+// etcdReady also wants most members to be there.
+func (n *builder) etcdReady(ctx context.Context) error {
+	return ask(ctx, &rest.Config{Host: fmt.Sprintf("http://%s:%d", loopback, bootstrap.EtcdMetricsPort)}, "/readyz")
+}
 
-// forgetServers: the other cluster's API servers would be among those of the Service "kubernetes" until their leases end.
-func (n *builder) forgetServers(ctx context.Context, c kubernetes.Interface) error {
-	var own []string
-	for _, m := range n.Cluster.ControlPlanes {
-		own = append(own, m.Address.String())
+// adoption is the key by which etcd's data tell whose they are: whose authority it is.
+const adoption = "/slipway/adopted"
+
+func (n *builder) adopt(ctx context.Context) error {
+	ca, err := os.ReadFile(caFile)
+	if err != nil {
+		return err
 	}
+	sum := sha256.Sum256(ca)
+	self := hex.AppendEncode(nil, sum[:])
 	e, err := etcd.Open(ctx, []string{https(loopback, bootstrap.EtcdPort)}, EtcdFiles())
 	if err != nil {
 		return err
 	}
 	defer e.Close()
-	if err := e.DeleteOthers(ctx, masterLeases, own); err != nil {
+	has, err := e.Value(ctx, adoption)
+	switch {
+	case err != nil || bytes.Equal(has, self):
+		return err
+	case !n.Node.Init:
+		return errors.New("they are still another cluster's")
+	}
+	if err := errors.Join(forget(ctx, e), tellAuthority(ctx, e, ca), n.tellAddresses(ctx, e)); err != nil {
 		return err
 	}
-	const service = "kubernetes"
-	parts := c.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault)
-	s, err := parts.Get(ctx, service, metav1.GetOptions{})
-	if err != nil {
-		return err
-	}
-	s.Endpoints = slices.DeleteFunc(s.Endpoints, func(e discoveryv1.Endpoint) bool { return !slices.Contains(own, e.Addresses[0]) })
-	if _, err := parts.Update(ctx, s, metav1.UpdateOptions{}); err != nil && !apierrors.IsConflict(err) { // who else writes it knows
-		return err
-	}
-	return nil
+	return e.Put(ctx, adoption, self) // last: now they are this cluster's
 }
 
-// rootCA is the ConfigMap of every namespace by which its pods know the API.
-const rootCA = "kube-root-ca.crt"
-
-// tellAuthority does what the controller manager does a little later: pods that start before would refuse the API, and try again only
-// after some seconds.
-func (n *builder) tellAuthority(ctx context.Context, c kubernetes.Interface) error {
-	ca, err := os.ReadFile(caFile)
-	if err != nil {
-		return err
-	}
-	maps, err := c.CoreV1().ConfigMaps(metav1.NamespaceAll).List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + rootCA})
-	if err != nil {
-		return err
-	}
-	for _, m := range maps.Items {
-		m.Data = map[string]string{"ca.crt": string(ca)}
-		if _, err := c.CoreV1().ConfigMaps(m.Namespace).Update(ctx, &m, metav1.UpdateOptions{}); err != nil && !apierrors.IsConflict(err) {
+// forget deletes what is made anew when it is not there.
+func forget(ctx context.Context, e *etcd.Client) error {
+	for _, prefix := range []string{
+		// The other cluster's API servers would be among those of the Service "kubernetes" until their leases end.
+		"/registry/masterleases/", "/registry/endpointslices/default/kubernetes", "/registry/services/endpoints/default/kubernetes",
+		// API servers add their own authority for clients to those that are there, and programs that extend the API would trust
+		// the other cluster's administrators.
+		"/registry/configmaps/kube-system/extension-apiserver-authentication",
+		// Those who led there do not here, and nobody waits for that.
+		"/registry/leases/kube-system/kube-controller-manager", "/registry/leases/kube-system/kube-scheduler",
+	} {
+		if err := e.Delete(ctx, prefix); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// forgetHostPods: a pod in its node's network keeps the address that the node had, at which nobody answers its probes. Those that
-// somebody keeps running are made anew.
-func forgetHostPods(ctx context.Context, c kubernetes.Interface) error {
-	pods, err := c.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
+// tellAuthority writes the ConfigMap of every namespace by which its pods know the API. The controller manager would do it a little
+// later: pods that start before refuse the API, and try again only after some seconds.
+func tellAuthority(ctx context.Context, e *etcd.Client, ca []byte) error {
+	keys, err := e.Keys(ctx, "/registry/configmaps/")
 	if err != nil {
 		return err
 	}
-	at := int64(0)
-	for _, p := range pods.Items {
-		if !p.Spec.HostNetwork || metav1.GetControllerOf(&p) == nil {
+	for _, key := range keys {
+		if !strings.HasSuffix(key, "/kube-root-ca.crt") {
 			continue
 		}
-		opts := metav1.DeleteOptions{GracePeriodSeconds: &at, Preconditions: metav1.NewUIDPreconditions(string(p.UID))}
-		if err := ignoreGone(c.CoreV1().Pods(p.Namespace).Delete(ctx, p.Name, opts)); err != nil {
-			return fmt.Errorf("pod %s/%s: %w", p.Namespace, p.Name, err)
-		}
-	}
-	return nil
-}
-
-// forgetAuthorities: API servers add their own authority for clients to those that are there, and programs that extend the API would
-// trust the other cluster's administrators. What is deleted they make anew.
-func forgetAuthorities(ctx context.Context, c kubernetes.Interface) error {
-	return ignoreGone(c.CoreV1().ConfigMaps(metav1.NamespaceSystem).Delete(ctx, "extension-apiserver-authentication", metav1.DeleteOptions{}))
-}
-
-// forgetLeaders: those who led there do not here, and nobody waits for that.
-func forgetLeaders(ctx context.Context, c kubernetes.Interface) error {
-	for _, name := range []string{"kube-controller-manager", "kube-scheduler"} {
-		if err := ignoreGone(c.CoordinationV1().Leases(metav1.NamespaceSystem).Delete(ctx, name, metav1.DeleteOptions{})); err != nil {
+		if err := rewrite(ctx, e, key, func(m *corev1.ConfigMap) { m.Data = map[string]string{"ca.crt": string(ca)} }); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// tellAddresses does what kubelets do a little later: to the pods in its network a kubelet gives the address that the API has of its
+// node when it sees them first, and never changes that. Their probes would ask the other cluster's node.
+func (n *builder) tellAddresses(ctx context.Context, e *etcd.Client) error {
+	for _, m := range n.Copied {
+		err := rewrite(ctx, e, "/registry/minions/"+m.Name, func(o *corev1.Node) {
+			for i, a := range o.Status.Addresses {
+				if a.Type == corev1.NodeInternalIP {
+					o.Status.Addresses[i].Address = m.Address.String()
+				}
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rewrite changes an object, if it is there, in the way that API servers keep it:
+// https://kubernetes.io/docs/reference/using-api/api-concepts/#protobuf-encoding
+func rewrite[T runtime.Object](ctx context.Context, e *etcd.Client, key string, change func(T)) error {
+	data, err := e.Value(ctx, key)
+	if err != nil || data == nil {
+		return err
+	}
+	data, err = changed(data, change)
+	if err != nil {
+		return hopeless{fmt.Errorf("change %q in etcd: %w", key, err)}
+	}
+	return e.Put(ctx, key, data)
+}
+
+func changed[T runtime.Object](data []byte, change func(T)) ([]byte, error) {
+	o, kind, err := scheme.Codecs.UniversalDeserializer().Decode(data, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	object, ok := o.(T)
+	if !ok {
+		return nil, fmt.Errorf("it is a %v", kind)
+	}
+	change(object)
+	encoder := scheme.Codecs.EncoderForVersion(protobuf.NewSerializer(scheme.Scheme, scheme.Scheme), kind.GroupVersion())
+	return runtime.Encode(encoder, object)
+}
+
+// copiedTokens comes before the controllers.
+func (n *builder) copiedTokens(name string, needs ...string) engine.Step {
+	return engine.Step{
+		Name: name, Needs: needs,
+		Check: func(context.Context) ([]string, error) { return []string{"take out tokens of the other cluster"}, nil },
+		Do: func(ctx context.Context, _ func(string)) error {
+			cfg, err := n.superAdmin()
+			if err != nil {
+				return err
+			}
+			c, err := kubernetes.NewForConfig(cfg)
+			if err != nil {
+				return err
+			}
+			return notAdopted(forgetTokens(ctx, c))
+		},
+	}
 }
 
 // forgetTokens: tokens that are kept in Secrets are signed by the other cluster's key. Where there is none, the controller manager
@@ -186,6 +248,6 @@ func Origin() (inRoot, inKubelet []string) {
 		manifestOf("keepalived"), BalancerServers,
 		"/etc/systemd/system/multi-user.target.wants/kubelet.service",
 		"/etc/systemd/system/multi-user.target.wants/slipway-balancer.service",
-		calicoConfig, calicoConfig + ".staged", cniConfigs + "/calico-kubeconfig",
+		CalicoKubeconfig,
 	}, []string{"pki"}
 }

@@ -168,6 +168,9 @@ func claim(d Dirs, name string) (*Cluster, func(), error) {
 	case err == nil && c.Restoring != "":
 		err = c.restoring("work on")
 	}
+	if err == nil {
+		err = sweepSnapshots(d, name)
+	}
 	if err != nil {
 		unlock()
 		return nil, nil, err

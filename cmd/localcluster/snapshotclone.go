@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/bootstrap/etcd"
@@ -71,7 +73,7 @@ func (c *Cluster) beginWith(s *Snapshot) error {
 	if err != nil {
 		return err
 	}
-	if err := s.keepEncryption(plan); err != nil {
+	if err := errors.Join(s.keepEncryption(plan), c.knowCopied(plan, cas)); err != nil {
 		return err
 	}
 	key, err := newSSHKey()
@@ -89,7 +91,6 @@ func (c *Cluster) beginWith(s *Snapshot) error {
 // keepEncryption has the plan encrypt Secrets with the key that those in the snapshot are encrypted with.
 func (s *Snapshot) keepEncryption(plan *fleet.Plan) error {
 	for _, spec := range plan.Specs {
-		spec.Copied = true
 		i := slices.IndexFunc(spec.Files, func(f engine.File) bool { return f.Path == bootstrap.EncryptionConfig })
 		if i < 0 {
 			continue
@@ -99,6 +100,29 @@ func (s *Snapshot) keepEncryption(plan *fleet.Plan) error {
 			return s.damaged(fmt.Errorf("read the key that its Secrets are encrypted with: %w", err))
 		}
 		spec.Files[i].Data = data
+	}
+	return nil
+}
+
+// knowCopied has the nodes begin with what is on their disks. That has the configuration of Calico's plugin, which does not come
+// anew before pods that are there already want a network, and a kubelet that has none for them tries again after twice the time
+// each time. So the plugin has a kubeconfig until calico-node writes the next one.
+func (c *Cluster) knowCopied(plan *fleet.Plan, cas *certs.Authorities) error {
+	var all []bootstrap.Member
+	for _, n := range c.Nodes {
+		all = append(all, bootstrap.Member{Name: n.Name, Address: n.Address})
+	}
+	for _, spec := range plan.Specs {
+		spec.Copied = all
+		if c.Cluster.NoCNI {
+			continue
+		}
+		data, err := cas.ServiceAccountKubeconfig(
+			fleet.PKI(c.Cluster), fleet.NodeAPI(c.Cluster), metav1.NamespaceSystem, "calico-cni-plugin", time.Now())
+		if err != nil {
+			return err
+		}
+		spec.Files = append(spec.Files, engine.File{Path: node.CalicoKubeconfig, Data: data, Mode: 0o600})
 	}
 	return nil
 }

@@ -32,6 +32,9 @@ func RestoreSnapshot(ctx context.Context, d Dirs, o SnapshotOptions, report engi
 	}
 	defer unlock()
 	c, err := s.toRestore(ctx, d, o.Name)
+	if err == nil {
+		err = sweepSnapshots(d, o.Name)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ func SaveSnapshot(ctx context.Context, d Dirs, o SnapshotOptions, report engine.
 	if err := c.mayBeSaved(ctx, o.Snapshot, report); err != nil {
 		return nil, err
 	}
-	defer func() { _ = sweepSnapshots(d, o.Name) }() // of what did not get its name; the next one does it, too
+	defer func() { _ = sweepSnapshots(d, o.Name) }() // of what did not get its name; where nobody comes to this, the next command does it
 	s := &Snapshot{
 		Version: snapshotVersion, Cluster: o.Name, Name: o.Snapshot, Machines: map[string]*Copy{}, dir: unfinished(d, o.Name, "new"),
 	}
@@ -63,11 +63,9 @@ func (c *Cluster) mayBeSaved(ctx context.Context, name string, report engine.Rep
 		return err
 	}
 	if len(c.Frozen) > 0 { // by a former try, which was killed
-		if err := c.thaw(ctx, report); err != nil {
-			return err
-		}
+		return c.thaw(ctx, report)
 	}
-	return sweepSnapshots(c.dirs, c.Name())
+	return nil
 }
 
 // saveTo fills the directory of a snapshot.
