@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -9,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"k8s.io/client-go/kubernetes/scheme"
+
+	"slipway.dev/slipway/bootstrap"
 )
 
 // TestChanged wants what an API server would have written, also of what it kept as JSON, and nothing of what is not readable.
@@ -40,4 +43,26 @@ func encoded(t *testing.T, codec runtime.Encoder, o runtime.Object) []byte {
 		t.Fatal(err)
 	}
 	return data
+}
+
+// TestCopiedSteps wants every control plane to wait for the data before its API server, and the first one to take tokens out too.
+func TestCopiedSteps(t *testing.T) {
+	for i, s := range testSpecs(t) {
+		s.Copied = []bootstrap.Member{{Name: s.Node.Name, Address: s.Node.Address}}
+		n := testBuilder(t, s)
+		n.host = testHost(t)
+		got := map[string][]string{}
+		for _, step := range n.steps() {
+			got[step.Name] = step.Needs
+		}
+		if _, has := got["copied-data"]; has != s.Node.ControlPlane {
+			t.Errorf("node %d has a step for the data: %v", i+1, has)
+		}
+		if s.Node.ControlPlane && !slices.Contains(got["static-pods"], "copied-data") {
+			t.Errorf("node %d: the API server waits for %q", i+1, got["static-pods"])
+		}
+		if s.Node.Init && !slices.Contains(got["controllers"], "copied-tokens") {
+			t.Errorf("node %d: the controllers wait for %q", i+1, got["controllers"])
+		}
+	}
 }
