@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/engine"
 )
 
 // TestChanged wants what an API server would have written, also of what it kept as JSON, and nothing of what is not readable.
@@ -51,8 +52,11 @@ func TestCopiedSteps(t *testing.T) {
 		s.Copied = []bootstrap.Member{{Name: s.Node.Name, Address: s.Node.Address}}
 		n := testBuilder(t, s)
 		n.host = testHost(t)
-		got := map[string][]string{}
-		for _, step := range n.steps() {
+		got, steps := map[string][]string{}, n.steps()
+		if err := engine.Validate(steps); err != nil {
+			t.Errorf("node %d: %v", i+1, err)
+		}
+		for _, step := range steps {
 			got[step.Name] = step.Needs
 		}
 		if _, has := got["copied-data"]; has != s.Node.ControlPlane {
