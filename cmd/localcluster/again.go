@@ -51,6 +51,8 @@ func (c *Cluster) sameCluster(o Options, differs func(what string, is, wanted an
 		differs("control planes", len(k.ControlPlanes), o.ControlPlanes)
 		differs("workers", k.Workers, o.Workers)
 	}
+	differs("processors of each node", c.Limits.CPUs, o.CPUs)
+	differs("bytes of memory of each node", c.Limits.Memory, o.limits().Memory)
 	differs("pod CIDR", k.PodCIDR, o.PodCIDR)
 	differs("service CIDR", k.ServiceCIDR, o.ServiceCIDR)
 	differs("Typha", k.Typha, o.Typha)
