@@ -99,7 +99,7 @@ func (f *upFlags) add(c *cobra.Command, u *localcluster.Options) {
 	fs.StringVar(&u.From, "from", "", "snapshot to make the cluster of, as SNAP or CLUSTER/SNAP: its nodes and data, with keys of its own")
 	for _, given := range []string{
 		"control-planes", "workers", "kubernetes-version", "bundle", "key-algorithm", "typha", "pod-cidr", "service-cidr",
-		"config", "registry-mirror", "dns-domain", "cni",
+		"config", "registry-mirror", "dns-domain", "cni", "cpus", "memory",
 	} {
 		c.MarkFlagsMutuallyExclusive("from", given) // the snapshot has it
 	}
