@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"slipway.dev/slipway/bootstrap/engine"
@@ -27,22 +28,34 @@ func (c *Cluster) same(o Options) error {
 				"use the same settings, another --name, or remove it first with `slipway down "+o.Name+"`"))
 		}
 	}
+	differs("egress", c.Network.Egress, o.Egress)
+	if o.Subnet.IsValid() {
+		differs("subnet", c.Subnet, o.Subnet)
+	}
+	ports, _ := o.ports() // what is wrong with them was said before
+	differs("published ports", fmt.Sprint(c.Network.Ports), fmt.Sprint(ports))
+	if o.From != "" { // which has the rest
+		if c.From != o.From && !strings.HasSuffix(c.From, "/"+o.From) {
+			differs("snapshot", strconv.Quote(c.From), strconv.Quote(o.From))
+		}
+		return errors.Join(errs...)
+	}
+	err := c.sameCluster(o, differs)
+	return errors.Join(append(errs, err)...)
+}
+
+// sameCluster compares what a snapshot would have.
+func (c *Cluster) sameCluster(o Options, differs func(what string, is, wanted any)) error {
 	k := c.Cluster
 	c.sameSize(o, differs)
 	differs("processors of each node", c.Limits.CPUs, o.CPUs)
 	differs("bytes of memory of each node", c.Limits.Memory, o.limits().Memory)
-	differs("egress", c.Network.Egress, o.Egress)
 	differs("pod CIDR", k.PodCIDR, o.PodCIDR)
 	differs("service CIDR", k.ServiceCIDR, o.ServiceCIDR)
 	differs("Typha", k.Typha, o.Typha)
 	differs("keys", c.Keys, o.Keys)
 	differs("registry mirrors", describe(k.Mirrors), describe(fromNodes(o.mirrors, c.Network.Gateway)))
 	c.sameExtras(o, differs)
-	ports, _ := o.ports() // what is wrong with them was said before
-	differs("published ports", fmt.Sprint(c.Network.Ports), fmt.Sprint(ports))
-	if o.Subnet.IsValid() {
-		differs("subnet", c.Subnet, o.Subnet)
-	}
 	if o.Bundle != "" {
 		dir, err := bundleDir(c.dirs, o)
 		if err != nil {
@@ -59,7 +72,7 @@ func (c *Cluster) same(o Options) error {
 		}
 		differs("Kubernetes", k.KubernetesVersion, set.Kubernetes)
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // Size is how many nodes there are now, after some were added or removed. Machines without a cluster are none.

@@ -9,7 +9,7 @@ func (o Options) saidBy(what string) string {
 		"service CIDR": "--service-cidr", "Typha": "--typha", "keys": "--key-algorithm", "registry mirrors": "--registry-mirror",
 		"published ports": "--publish", "subnet": "--subnet", "bundle": "--bundle", "Kubernetes": "--kubernetes-version",
 		"processors of each node": "--cpus", "bytes of memory of each node": "--memory",
-		"DNS domain": "--dns-domain", "CNI none": "--cni",
+		"snapshot": "--from", "DNS domain": "--dns-domain", "CNI none": "--cni",
 	}[what]
 	if !ok {
 		return "--config"

@@ -77,7 +77,7 @@ func TestDiffersNow(t *testing.T) {
 	o.Workers, o.Egress = 7, !o.Egress
 	want := []string{fmt.Sprintf("with workers %d instead of 7 (--workers)", workers), fmt.Sprintf("instead of %v (--egress)", o.Egress)}
 	all := fault.All(c.same(o))
-	if len(all) != 2 || !strings.Contains(all[0].Error(), want[0]) || !strings.Contains(all[1].Error(), want[1]) {
+	if text := fmt.Sprint(all); len(all) != 2 || !strings.Contains(text, want[0]) || !strings.Contains(text, want[1]) {
 		t.Errorf("%v, want %q", all, want)
 	}
 }

@@ -12,21 +12,31 @@ import (
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 
 	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/settings"
 	"slipway.dev/slipway/providers/local"
 )
 
-// nodePorts are those that the API server gives to Services of type NodePort.
-func (o Options) nodePorts() utilnet.PortRange {
-	if asked, err := utilnet.ParsePortRange(o.Settings.APIServer["service-node-port-range"]); err == nil && asked.Size > 0 {
+// nodePorts are those that an API server with these settings gives to Services of type NodePort.
+func nodePorts(s settings.Settings) utilnet.PortRange {
+	if asked, err := utilnet.ParsePortRange(s.APIServer["service-node-port-range"]); err == nil && asked.Size > 0 {
 		return *asked
 	}
 	return utilnet.PortRange{Base: 30000, Size: 2768} // what it says of another value, it says itself
 }
 
-// ports are those to publish.
+// ports are those to publish. The settings of a snapshot are not known before it is looked at.
 func (o Options) ports() ([]local.Port, map[string]error) {
-	return parsePorts(o.Publish, o.nodePorts())
+	if o.From != "" {
+		return parsePorts(o.Publish, anyPort())
+	}
+	return o.portsOf(o.Settings)
 }
+
+func (o Options) portsOf(s settings.Settings) ([]local.Port, map[string]error) {
+	return parsePorts(o.Publish, nodePorts(s))
+}
+
+func anyPort() utilnet.PortRange { return utilnet.PortRange{Base: 1, Size: 65535} }
 
 // parsePorts reads ports to publish, [ADDRESS:]PORT:NODEPORT[/PROTOCOL], in the order of their numbers, and gives what is wrong
 // with each one that is wrong.
@@ -79,7 +89,7 @@ func parsePort(text string, nodePorts utilnet.PortRange) (local.Port, error) {
 	if !address.Is4() || !address.IsLoopback() {
 		return p, fmt.Errorf("%s is not an IPv4 address of the loopback, and ports are published on no other", address)
 	}
-	from, err := portIn(here, utilnet.PortRange{Base: 1, Size: 65535}, "a port")
+	from, err := portIn(here, anyPort(), "a port")
 	to, failed := portIn(there, nodePorts, "the port of a NodePort Service")
 	p.At, p.To = netip.AddrPortFrom(address, from), to
 	return p, errors.Join(err, failed)

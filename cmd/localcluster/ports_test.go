@@ -7,12 +7,13 @@ import (
 	"testing"
 
 	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/settings"
 )
 
 func TestParsePorts(t *testing.T) {
 	ports, bad := parsePorts([]string{
 		"8080:30080/udp", "443:30443", "127.0.0.9:8080:32767", "127.0.0.1:8080:30000/tcp", "65535:30001",
-	}, Options{}.nodePorts())
+	}, nodePorts(settings.Settings{}))
 	const want = "[127.0.0.1:443->30443/tcp 127.0.0.1:8080->30000/tcp 127.0.0.1:8080->30080/udp " +
 		"127.0.0.9:8080->32767/tcp 127.0.0.1:65535->30001/tcp]"
 	if got := fmt.Sprint(ports); got != want || len(bad) > 0 {
@@ -38,12 +39,12 @@ func TestParsePorts(t *testing.T) {
 		"::ffff:127.0.0.1:8080:30080": "is not an IPv4 address of the loopback",
 		"localhost:8080:30080":        `"localhost" is not an address`,
 	} {
-		ports, bad := parsePorts([]string{text}, Options{}.nodePorts())
+		ports, bad := parsePorts([]string{text}, nodePorts(settings.Settings{}))
 		if len(ports) > 0 || bad[text] == nil || !strings.Contains(bad[text].Error(), why) {
 			t.Errorf("%q: %v, %v; want %q", text, ports, bad[text], why)
 		}
 	}
-	if _, bad := parsePorts([]string{"80:30080", "127.0.0.1:80:30081"}, Options{}.nodePorts()); len(bad) != 1 {
+	if _, bad := parsePorts([]string{"80:30080", "127.0.0.1:80:30081"}, nodePorts(settings.Settings{})); len(bad) != 1 {
 		t.Errorf("the same port twice: %v", bad)
 	}
 }
@@ -53,7 +54,7 @@ func FuzzParsePort(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		p, err := parsePort(text, Options{}.nodePorts())
+		p, err := parsePort(text, nodePorts(settings.Settings{}))
 		if err == nil && (!p.At.Addr().IsLoopback() || !p.At.Addr().Is4() || p.At.Port() == 0 || p.To < 30000 || p.To > 32767) {
 			t.Errorf("%q is %v", text, p)
 		}

@@ -71,6 +71,7 @@ const (
 	statePartlyPaused  = "partly paused"
 	stateLaunching     = "launching" // its launch never ended
 	stateRemoving      = "removing"  // its removal never did
+	stateRestoring     = "restoring" // its restoration never did
 )
 
 // State is one of the above.
@@ -92,6 +93,8 @@ func (c *Cluster) stateOf(machines []*local.Machine) string {
 	switch {
 	case c.Removing:
 		return stateRemoving
+	case c.Restoring != "":
+		return stateRestoring
 	case !c.Ready:
 		return stateLaunching
 	case number[local.Paused] == len(c.Nodes):
@@ -115,7 +118,7 @@ func (c *Cluster) Status(ctx context.Context) (*Status, error) {
 	}
 	s := &Status{Name: c.Name(), State: c.stateOf(machines), Nodes: c.nodes(nil, machines), Ports: c.Ports(),
 		Unfinished: c.Unfinished()}
-	if s.State == stateStopped || s.State == statePaused { // nobody would answer
+	if s.State == stateStopped || s.State == statePaused || s.State == stateRestoring { // nobody would answer
 		return s, nil
 	}
 	s.ControlPlane = c.controlPlane(ctx, machines)
