@@ -59,8 +59,8 @@ func noteState(d Dirs) error {
 	return err
 }
 
-// states are all those directories that are still there. The links to others go.
-func states(d Dirs) ([]string, error) {
+// states are all those directories that are still there. The links to others go if nobody is launching, who may be about to make one.
+func states(d Dirs, alone bool) ([]string, error) {
 	out := []string{d.State}
 	links, err := filepath.Glob(filepath.Join(statesIn(d), "*"))
 	if err != nil {
@@ -73,7 +73,9 @@ func states(d Dirs) ([]string, error) {
 		}
 		switch _, err := os.Stat(target); {
 		case errors.Is(err, fs.ErrNotExist):
-			_ = os.Remove(link) // or it stays, and nothing is lost
+			if alone {
+				_ = os.Remove(link) // or it stays, and nothing is lost
+			}
 		case err != nil:
 			return nil, err
 		case !slices.Contains(out, target):
@@ -109,7 +111,7 @@ func Prune(ctx context.Context, d Dirs, remove bool) ([]Unused, error) {
 		}
 		defer held.Unlock()
 	}
-	unused, err := unusedIn(d)
+	unused, err := unusedIn(d, remove)
 	if err != nil || !remove {
 		return unused, err
 	}
@@ -127,8 +129,8 @@ func Prune(ctx context.Context, d Dirs, remove bool) ([]Unused, error) {
 	return out, errors.Join(errs...)
 }
 
-func unusedIn(d Dirs) ([]Unused, error) {
-	users, err := usersOf(d)
+func unusedIn(d Dirs, alone bool) ([]Unused, error) {
+	users, err := usersOf(d, alone)
 	if err != nil {
 		return nil, fmt.Errorf("find out what is used of %q: %w", store(d), err)
 	}
@@ -155,9 +157,9 @@ type users struct {
 	kept    []string // what bundles in the cache, and this very program, would be unpacked to again
 }
 
-func usersOf(d Dirs) (*users, error) {
+func usersOf(d Dirs, alone bool) (*users, error) {
 	var u users
-	all, err := states(d)
+	all, err := states(d, alone)
 	if err != nil {
 		return nil, err
 	}

@@ -121,7 +121,7 @@ func TestPruneWhileLaunching(t *testing.T) {
 // TestPruneStateGone: a directory with clusters that was deleted is forgotten.
 func TestPruneStateGone(t *testing.T) {
 	d := pruned(t)
-	all, err := states(d)
+	all, err := states(d, false)
 	if err != nil || len(all) != 2 {
 		t.Fatal(all, err)
 	}
@@ -129,8 +129,14 @@ func TestPruneStateGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	list, err := Prune(t.Context(), d, false)
+	if left, _ := os.ReadDir(statesIn(d)); len(left) != 1 {
+		t.Errorf("somebody may be about to make it: %v", left)
+	}
 	if got := unusedNames(list); err != nil || !slices.Contains(got, "000000000003") || !slices.Contains(got, "slipway-000000000006") {
 		t.Errorf("unused %q, %v", got, err)
+	}
+	if _, err := Prune(t.Context(), d, true); err != nil {
+		t.Error(err)
 	}
 	if left, _ := os.ReadDir(statesIn(d)); len(left) != 0 {
 		t.Errorf("left: %v", left)
