@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,7 +20,7 @@ import (
 // logLines is how many lines of a log are worth showing with an error, and logWidth how much of each.
 const (
 	logLines = 8
-	logWidth = 400
+	logWidth = 300
 )
 
 // The units that may be why a step does not end.
@@ -145,8 +146,12 @@ func journalEnd(ctx context.Context, unit string) *fault.Log {
 	return nil
 }
 
-// readable gives what an entry of etcd's log says: as JSON, with a trace of the stack, it fills the screen.
+// klogHead is what a component of Kubernetes puts before what it says: severity, date, time, process and place.
+var klogHead = regexp.MustCompile(`^[IWEF][0-9]{4} [0-9:.]+ +[0-9]+ [^ \]]+\] `)
+
+// readable leaves out what only fills the screen: heads, and what etcd writes as JSON, with a trace of the stack.
 func readable(line string) string {
+	line = klogHead.ReplaceAllString(line, "")
 	var entry struct{ Level, Msg, Error string }
 	if !strings.HasPrefix(line, "{") || json.Unmarshal([]byte(line), &entry) != nil || entry.Msg == "" {
 		return line
@@ -158,6 +163,7 @@ func readable(line string) string {
 	return text
 }
 
+// endOf gives the last lines, each once: what is tried again and again fails again and again.
 func endOf(text string) (out []string) {
 	for line := range strings.Lines(text) {
 		if line = readable(strings.ToValidUTF8(strings.TrimSpace(line), "")); line == "" {
@@ -166,7 +172,7 @@ func endOf(text string) (out []string) {
 		if len(line) > logWidth {
 			line = strings.ToValidUTF8(line[:logWidth], "") + "..."
 		}
-		out = append(out, line)
+		out = append(slices.DeleteFunc(out, func(before string) bool { return before == line }), line)
 	}
 	return out[max(0, len(out)-logLines):]
 }

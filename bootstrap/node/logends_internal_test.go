@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -51,10 +52,19 @@ func TestNoLog(t *testing.T) {
 }
 
 func TestEndOf(t *testing.T) {
-	text := strings.Repeat("early\n", 50) + "\n  one  \n" + strings.Repeat("ü", logWidth) + "\n\xff\n"
+	text := "\n"
+	for i := range 50 {
+		text += fmt.Sprintln("early", i)
+	}
+	text += "\n  one  \n" + strings.Repeat("ü", logWidth) + "\n\xff\n"
 	got := endOf(text)
 	if len(got) != logLines || got[logLines-2] != "one" || got[logLines-1] != strings.Repeat("ü", logWidth/2)+"..." {
 		t.Errorf("%q", got)
+	}
+	const again = "E1122 00:21:42.728412     131 pod_workers.go:1338] \"Error syncing\" pod=a\nE1122 00:21:43.1     131 x.go:8] other\n" +
+		"E1122 00:21:55.728412     131 pod_workers.go:1338] \"Error syncing\" pod=a\n"
+	if got := endOf(again); !slices.Equal(got, []string{"other", `"Error syncing" pod=a`}) {
+		t.Errorf("%q of what repeats itself", got)
 	}
 	entry := `{"level":"fatal","ts":"2026-11-21T23:49:56Z","msg":"discovery failed","error":"not a directory","stacktrace":"go.etcd.io/..."}`
 	if got := endOf(entry + "\n{not: json}\n"); !slices.Equal(got, []string{"fatal discovery failed: not a directory", "{not: json}"}) {
