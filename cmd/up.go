@@ -27,8 +27,9 @@ func newUp(o *options) *cobra.Command {
 		Short: "Launch a cluster on this computer",
 		Long: "Makes machines on this computer (containers with systemd, on a bridge of their own), launches a cluster on them and\n" +
 			"merges its kubeconfig into $KUBECONFIG or ~/.kube/config as context slipway-NAME. Needs root. Running it again\n" +
-			"completes a launch that was interrupted, starts machines that were stopped, and changes nothing on a cluster that is up.",
-		Example: "  slipway up\n  slipway up --name ci --workers 2 --egress=false -o json",
+			"completes a launch that was interrupted, starts machines that were stopped, and changes nothing on a cluster that is up.\n" +
+			"If it fails, what it began is removed, unless --keep is given. What ^C interrupts is kept, and so is what was there before.",
+		Example: "  slipway up\n  slipway up --name ci --workers 2 --egress=false -o json\n  slipway up --name ci --wait 5m --keep || slipway logs ci --export ci-logs",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var err error
@@ -60,6 +61,7 @@ func newUp(o *options) *cobra.Command {
 	registryFlags(c, &u.Registry)
 	f.BoolVar(&u.Egress, "egress", true, "let the cluster reach beyond this computer")
 	f.DurationVar(&u.Wait, "wait", 2*time.Minute, "how long to wait until everything is ready")
+	f.BoolVar(&u.Keep, "keep", false, "keep what this run began if it fails or is not ready in time")
 	f.StringVar((*string)(&u.Keys), "key-algorithm", string(certs.ECDSA), "of all keys and certificates: ecdsa (P-256) or rsa (2048 bits)")
 	f.BoolVar(&u.Typha, "typha", false, "put Calico's Typha between the nodes and the API server")
 	f.StringVar(&subnet, "subnet", "", "subnet of the machines, for example 10.89.7.0/24 (default: the first free one)")

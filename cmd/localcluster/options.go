@@ -25,6 +25,7 @@ type Options struct {
 	Typha                  bool
 	Keys                   certs.Algorithm
 	Wait                   time.Duration
+	Keep                   bool   // what could not be completed
 	Kubeconfig             string // the file that the cluster's context is merged into
 }
 

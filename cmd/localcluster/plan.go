@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/sys/unix"
 
 	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/fleet"
@@ -207,16 +206,12 @@ func readSSHKey(path string) (ssh.Signer, error) {
 const leastSpace = 1 << 30
 
 func checkSpace(dir string) error {
-	for ; ; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(dir); err == nil || dir == "/" {
-			break
-		}
+	dir = existing(dir)
+	free, err := freeSpace(dir)
+	if err != nil {
+		return err
 	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return fmt.Errorf("look at the disk of %q: %w", dir, err)
-	}
-	if free := st.Bavail * uint64(st.Bsize); free < leastSpace { //nolint:gosec // a block size is positive
+	if free < leastSpace {
 		return fault.New("disk-full", fmt.Sprintf("keep a cluster below %q", dir),
 			errors.New(fmt.Sprint(free>>20, " MiB are free there, at least ", leastSpace>>20, " are needed")),
 			"make room, or set SLIPWAY_STATE to a directory on another disk")

@@ -60,7 +60,7 @@ func Start(ctx context.Context, d Dirs, o PowerOptions, report engine.Report) (b
 	if err == nil {
 		err = c.settle(ctx, true, report)
 	}
-	return changed, inTime(ctx, err)
+	return changed, c.explain(inTime(ctx, err))
 }
 
 // Pause freezes everything in the machines. It tells whether something was not frozen.
@@ -222,8 +222,11 @@ func (c *Cluster) start(ctx context.Context, report engine.Report) (bool, error)
 		return false, c.paused()
 	}
 	stopped, err := c.in(ctx, local.Stopped)
-	if err != nil || len(stopped) == 0 {
+	if err != nil {
 		return false, err
+	}
+	if len(stopped) == 0 {
+		return c.mendNetwork(ctx, report)
 	}
 	c.Starting = !c.Bare
 	p := c.provider()

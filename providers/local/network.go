@@ -23,8 +23,8 @@ type Network struct {
 	Egress  bool           `json:"egress"`  // machines may reach beyond the bridge
 }
 
-// EnsureNetwork makes the network of a cluster, or completes one that was half made. The fences
-// come first: from then on nothing meant for the cluster leaves this computer.
+// EnsureNetwork makes the network of a cluster, or completes one that was half made or that lost something: machines that run
+// are on it again then. The fences come first: from then on nothing meant for the cluster leaves this computer.
 func (p *Provider) EnsureNetwork(ctx context.Context, n Network) error {
 	if err := checkNetwork(n); err != nil {
 		return err
@@ -52,6 +52,9 @@ func (p *Provider) makeNetwork(ctx context.Context, s *networkState) error {
 		return err
 	}
 	if err := addBridge(s.Network); err != nil {
+		return err
+	}
+	if err := p.replug(s.Network); err != nil {
 		return err
 	}
 	if !s.Network.Egress {
