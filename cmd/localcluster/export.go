@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -206,11 +205,8 @@ func tailOf(file string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	if _, err := f.Seek(-exportLimit, io.SeekEnd); err != nil && !errors.Is(err, fs.ErrInvalid) { // shorter than that
-		_, err = f.Seek(0, io.SeekStart)
-		if err != nil {
-			return nil, err
-		}
+	if _, err := f.Seek(-exportLimit, io.SeekEnd); err != nil { // shorter than that
+		_, _ = f.Seek(0, io.SeekStart)
 	}
 	return io.ReadAll(io.LimitReader(f, exportLimit))
 }
