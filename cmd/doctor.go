@@ -18,7 +18,7 @@ import (
 func newDoctor(o *options) *cobra.Command {
 	var output outputFormat
 	c := &cobra.Command{
-		Use: "doctor [NAME]", Short: "Look at this computer, at a cluster on it, or at this server as a node: what is wrong, why, and what to do next",
+		Use: "doctor [NAME]", Short: "Look at this computer, a cluster on it, or this server as a node: what is wrong, and what to do",
 		Long: "With NAME, looks at that cluster of this computer: its machines, their network, the API, nodes and addons, and at each node as\n" +
 			"below. Without, on a server that is a node, looks at that node: services, container runtime, control plane, etcd, API,\n" +
 			"certificates, disks, network. On any other computer, looks whether clusters can be launched here, and for what former\n" +

@@ -97,7 +97,8 @@ func newLogs(o *options) *cobra.Command {
 		return onBehalf(m.Run(ctx, local.Command{Args: logCommand(args), Stdout: o.Stdout, Stderr: o.Stderr}))
 	})
 	c := &cobra.Command{
-		Use: "logs NAME NODE [COMPONENT] | NAME --export DIR", Short: "Print the log of a node, or of one of its components, or collect all for a report",
+		Use:   "logs NAME NODE [COMPONENT] | NAME --export DIR",
+		Short: "Print the log of a node or one of its components, or collect all for a report",
 		Long: "Without COMPONENT, the machine's whole journal. COMPONENT is kubelet, containerd or another systemd unit, or a\n" +
 			"container of the control plane: etcd, kube-apiserver, kube-controller-manager, kube-scheduler.\n\n" +
 			"With --export, makes the directory DIR with all that a bug report needs: logs of all nodes and pods, what `slipway doctor`\n" +

@@ -29,8 +29,9 @@ func newUp(o *options) *cobra.Command {
 			"merges its kubeconfig into $KUBECONFIG or ~/.kube/config as context slipway-NAME. Needs root. Running it again\n" +
 			"completes a launch that was interrupted, starts machines that were stopped, and changes nothing on a cluster that is up.\n" +
 			"If it fails, what it began is removed, unless --keep is given. What ^C interrupts is kept, and so is what was there before.",
-		Example: "  slipway up\n  slipway up --name ci --workers 2 --egress=false -o json\n  slipway up --name ci --wait 5m --keep || slipway logs ci --export ci-logs",
-		Args:    cobra.NoArgs,
+		Example: "  slipway up\n  slipway up --name ci --workers 2 --egress=false -o json\n" +
+			"  slipway up --name ci --keep || slipway logs ci --export ci-logs",
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var err error
 			if u.Subnet, u.PodCIDR, u.ServiceCIDR, err = prefixes(subnet, pods, services); err != nil {

@@ -66,7 +66,9 @@ func NewProblem(step string, err error) *Problem {
 	op := "run step " + step
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return &Problem{ID: "disk-full", Op: op, Why: err.Error(), Next: "free some space and run the same command again: it goes on where it stopped"}
+		return &Problem{
+			ID: "disk-full", Op: op, Why: err.Error(), Next: "free some space and run the same command again: it goes on where it stopped",
+		}
 	case errors.Is(err, syscall.EROFS):
 		return &Problem{
 			ID: "disk-read-only", Op: op, Why: err.Error(),

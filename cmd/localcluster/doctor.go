@@ -171,7 +171,8 @@ func (c *Cluster) Examine(ctx context.Context) (*Diagnosis, error) {
 		return nil, err
 	}
 	d := &Diagnosis{Cluster: c.Name(), State: c.stateOf(machines)}
-	d.add("machines", "all machines run, and their root file systems can be written to", fmt.Sprintf("%d run", len(machines)), c.machineFindings(d.State, machines))
+	d.add("machines", "all machines run, and their root file systems can be written to", fmt.Sprintf("%d run", len(machines)),
+		c.machineFindings(d.State, machines))
 	d.add("files", "what machines are made of is there", "all of it", findings(c.checkLayers(), ""))
 	d.add("disk", "there is room for what the cluster writes", diskOf(home(c.dirs, c.Name())), c.diskFindings())
 	running := machines[:0:0]
@@ -238,8 +239,8 @@ func (c *Cluster) diskFindings() []doctor.Finding {
 	if free < tightSpace {
 		level = doctor.Problem
 	}
-	return []doctor.Finding{finding(level, fmt.Sprintf("%d MiB are free on %s", free>>20, diskOf(dir)), "when it is full, etcd ends and nothing can be changed",
-		"free some space")}
+	return []doctor.Finding{finding(level, fmt.Sprintf("%d MiB are free on %s", free>>20, diskOf(dir)),
+		"when it is full, etcd ends and nothing can be changed", "free some space")}
 }
 
 func (c *Cluster) networkFindings() []doctor.Finding {
@@ -320,8 +321,8 @@ func (c *Cluster) nodeFindings(items []corev1.Node) []doctor.Finding {
 	}
 	for _, n := range c.Nodes {
 		if !is[n.Name] {
-			out = append(out, finding(doctor.Problem, fmt.Sprintf("the cluster has no node %q", n.Name), "somebody has deleted it, or it never came up",
-				fmt.Sprintf("boot it again with `slipway restart %s %s`", c.Name(), n.Name)))
+			out = append(out, finding(doctor.Problem, fmt.Sprintf("the cluster has no node %q", n.Name),
+				"somebody has deleted it, or it never came up", fmt.Sprintf("boot it again with `slipway restart %s %s`", c.Name(), n.Name)))
 		}
 	}
 	return out

@@ -18,7 +18,9 @@ import (
 func exportedObjects() []schema.GroupVersionResource {
 	var out []schema.GroupVersionResource
 	for group, names := range map[schema.GroupVersion][]string{
-		{Version: "v1"}:                               {"nodes", "namespaces", "pods", "events", "services", "persistentvolumes", "persistentvolumeclaims", "serviceaccounts"},
+		{Version: "v1"}: {
+			"nodes", "namespaces", "pods", "events", "services", "persistentvolumes", "persistentvolumeclaims", "serviceaccounts",
+		},
 		{Group: "apps", Version: "v1"}:                {"deployments", "daemonsets", "statefulsets", "replicasets"},
 		{Group: "batch", Version: "v1"}:               {"jobs", "cronjobs"},
 		{Group: "coordination.k8s.io", Version: "v1"}: {"leases"},

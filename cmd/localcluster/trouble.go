@@ -85,7 +85,7 @@ func (c *Cluster) checkRoot(m *local.Machine) error {
 		return err
 	}
 	return fault.On(m.Name(), fault.New("disk-read-only", "use the node", errors.New("its root file system is mounted read-only"),
-		fmt.Sprintf("look why in the kernel's log, mount it for writing, or boot the machine again with `slipway restart %s %s`", c.Name(), m.Name())))
+		fmt.Sprintf("look why in the kernel's log, and boot the machine again with `slipway restart %s %s`", c.Name(), m.Name())))
 }
 
 // mendNetwork repairs what somebody has taken away of the network, and tells whether that was so. Machines go on meanwhile.

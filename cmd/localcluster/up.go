@@ -87,8 +87,8 @@ func (c *Cluster) takeBack(ctx context.Context, report engine.Report) error {
 	if err != nil {
 		return err
 	}
-	return fault.New("launch-undone", fmt.Sprintf("keep cluster %q", c.Name()), errors.New("this run began it and failed, and so removed it again"),
-		"to look at what it made, run it with --keep")
+	return fault.New("launch-undone", fmt.Sprintf("keep cluster %q", c.Name()),
+		errors.New("this run began it and failed, and so removed it again"), "to look at what it made, run it with --keep")
 }
 
 // inTime adds that the time was up to what was going on when it was.

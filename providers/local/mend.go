@@ -7,12 +7,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/google/nftables"
-	"github.com/moby/sys/mountinfo"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -245,17 +242,11 @@ func (m *Machine) ReadOnlyRoot() (bool, error) {
 	if m.pid == 0 {
 		return false, nil
 	}
-	mounts, err := mountinfo.PidMountInfo(m.pid)
-	if err != nil {
-		return false, fmt.Errorf("look at the mounts of machine %q: %w", m.Name(), err)
+	var st unix.Statfs_t
+	if err := unix.Statfs(filepath.Join("/proc", strconv.Itoa(m.pid), "root"), &st); err != nil {
+		return false, fmt.Errorf("look at the root file system of machine %q: %w", m.Name(), err)
 	}
-	readOnly := false
-	for _, i := range mounts { // of several, the last one is on top
-		if i.Mountpoint == "/" {
-			readOnly = slices.Contains(strings.Split(i.Options, ","), "ro") || slices.Contains(strings.Split(i.VFSOptions, ","), "ro")
-		}
-	}
-	return readOnly, nil
+	return st.Flags&unix.ST_RDONLY != 0, nil
 }
 
 // SeesAnother tells whether a bind's source was replaced since the machine was started: what the machine sees at target is
