@@ -35,6 +35,12 @@ type Config struct {
 	Approver  bool
 	VirtualIP netip.Addr
 
+	// LoadBalancers are the addresses of Services of type LoadBalancer; without any, nobody gives them one.
+	LoadBalancers netip.Prefix
+	// NodePortsEverywhere has NodePorts answer at every address of a node, not only at the first of its Node's. An address that
+	// moves between nodes is none of these.
+	NodePortsEverywhere bool
+
 	// DirectHost and DirectPort are for nodes without BalancerLabel, where APIHost means nothing; empty where all nodes
 	// are alike.
 	DirectHost string
@@ -42,6 +48,7 @@ type Config struct {
 
 	Images            map[string]string // component of the bundle -> image reference
 	KubernetesVersion string
+	FeatureGates      map[string]bool // of kube-proxy
 	ControlPlanes     int
 	Nodes             int // all nodes, control planes included
 

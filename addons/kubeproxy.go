@@ -66,7 +66,10 @@ func kubeProxyConfiguration(cfg Config) *proxyv1alpha1.KubeProxyConfiguration {
 			Kind:       "KubeProxyConfiguration",
 		},
 		Mode:        "nftables",
-		ClusterCIDR: cfg.PodCIDR.String(),
+		ClusterCIDR: cfg.PodCIDR.String(), FeatureGates: cfg.FeatureGates,
+	}
+	if cfg.NodePortsEverywhere {
+		c.NodePortAddresses = []string{"0.0.0.0/0"}
 	}
 	c.ClientConnection.Kubeconfig = "/var/lib/kube-proxy/kubeconfig.conf"
 	if !cfg.ConntrackLimits {
@@ -108,7 +111,12 @@ func compactYAML(v any) (string, error) {
 	for _, unsaid := range [][]string{{"logging"}, {"clientConnection", "qps"}, {"clientConnection", "burst"}} {
 		unstructured.RemoveNestedField(content, unsaid...)
 	}
-	text, err := yaml.Marshal(compact(content))
+	gates, given := content["featureGates"]
+	out, _ := compact(content).(map[string]any)
+	if given { // one that is off is meant
+		out["featureGates"] = gates
+	}
+	text, err := yaml.Marshal(out)
 	return string(text), err
 }
 

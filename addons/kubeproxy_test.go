@@ -35,3 +35,13 @@ func TestKubeProxyAcceptsItsConfiguration(t *testing.T) {
 		})
 	}
 }
+
+// TestKubeProxyGates: one that is off is said too, and kube-proxy knows it.
+func TestKubeProxyGates(t *testing.T) {
+	cfg := variants()["local"]
+	cfg.FeatureGates = map[string]bool{"AllAlpha": false, "AllBeta": true}
+	text, _, _ := unstructured.NestedString(object(t, mustRender(t, cfg)["kube-proxy"], "ConfigMap").Object, "data", "config.conf")
+	if !strings.Contains(text, "featureGates:\n  AllAlpha: false\n  AllBeta: true\n") {
+		t.Errorf("got\n%s", text)
+	}
+}

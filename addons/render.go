@@ -49,8 +49,8 @@ func Render(cfg Config, manifests Manifests) ([]Addon, error) {
 		{"calico", calico},
 		{"coredns", coreDNS},
 	}
-	if cfg.Approver {
-		renderers = append(renderers, renderer{"approver", approver})
+	if len(controllersOf(cfg)) > 0 {
+		renderers = append(renderers, renderer{"slipway-controllers", ownControllers})
 	}
 	var out []Addon
 	for _, r := range renderers {

@@ -16,6 +16,7 @@ import (
 
 func images() map[string]string {
 	return map[string]string{
+		"pause":                   "registry.k8s.io/pause:3.10.2",
 		"kube-proxy":              "registry.k8s.io/kube-proxy:v1.37.1",
 		"coredns":                 "registry.k8s.io/coredns/coredns:v1.14.6",
 		"calico-node":             "docker.io/calico/node:v3.28.4-11-ga0db560f0520",
@@ -38,6 +39,8 @@ func local() addons.Config {
 		KubernetesVersion: "v1.37.1",
 		ControlPlanes:     1,
 		Nodes:             1,
+
+		NodePortsEverywhere: true,
 	}
 }
 
@@ -46,6 +49,7 @@ func large() addons.Config {
 	c := local()
 	c.APIHost, c.ControlPlanes, c.Nodes = "127.0.0.1", 3, 450
 	c.UpstreamDNS, c.Typha, c.ConntrackLimits = true, true, true
+	c.NodePortsEverywhere = false
 	c.VXLANMode, c.MTU = addons.VXLANCrossSubnet, 1400
 	return c
 }

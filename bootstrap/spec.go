@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"slipway.dev/slipway/bootstrap/engine"
+	"slipway.dev/slipway/bootstrap/settings"
 )
 
 // SpecVersion is the version of the node specification's format.
@@ -75,6 +76,8 @@ type Cluster struct {
 	ExtraSANs []string `json:"extraSANs,omitempty"`
 	// VirtualIP is an address of the API that one of the control planes holds, with the prefix that its link gets it with.
 	VirtualIP netip.Prefix `json:"virtualIP,omitzero"`
+	// LoadBalancers are the addresses that Services of type LoadBalancer get; without any, nobody gives them one.
+	LoadBalancers netip.Prefix `json:"loadBalancers,omitzero"`
 	// Kubeadm is set for a cluster that kubeadm made: its control planes have what kubeadm gives them.
 	Kubeadm bool `json:"kubeadm,omitempty"`
 	// Balanced gives every node a load balancer for the API on its own loopback, which follows the control planes.
@@ -88,6 +91,22 @@ type Cluster struct {
 	Dedicated bool `json:"dedicated,omitempty"`
 	// NoCNI leaves the pods' network to the administrator: nodes are ready when he has installed one.
 	NoCNI bool `json:"noCNI,omitempty"`
+	// Settings are what the components are given beyond what Slipway gives them.
+	Settings settings.Settings `json:"settings,omitzero"`
+	// Mirrors are registries that nodes pull images from in place of others.
+	Mirrors []Mirror `json:"mirrors,omitempty"`
+}
+
+// AnyHost is the Host of a mirror for all registries that have no mirror of their own.
+const AnyHost = "*"
+
+// Mirror is a registry that is asked first for the images of another.
+type Mirror struct {
+	Host string `json:"host"`         // the other, as the names of images begin
+	URL  string `json:"url"`          // http or https, host and port
+	CA   string `json:"ca,omitempty"` // authorities that its certificate may be from, besides the host's, in PEM
+	// Only is set where there is no other: nobody else is asked.
+	Only bool `json:"only,omitempty"`
 }
 
 // Invite is a bootstrap token and, where control planes may join too, the key that their shared files are encrypted with.
@@ -119,8 +138,18 @@ type Node struct {
 	// Shared is set where the host's kernel and disk are shared with others, as a local machine's are:
 	// kernel limits are left alone, and a full disk is nobody's reason to evict pods.
 	Shared bool `json:"shared,omitempty"`
+	// Labels and Taints are what the node registers with, beyond those of its role.
+	Labels map[string]string `json:"labels,omitempty"`
+	Taints []Taint           `json:"taints,omitempty"`
 	// Runtime is the containerd that was on the host before; nil where there was none.
 	Runtime *Runtime `json:"runtime,omitempty"`
+}
+
+// Taint keeps pods away that do not tolerate it.
+type Taint struct {
+	Key    string `json:"key"`
+	Value  string `json:"value,omitempty"`
+	Effect string `json:"effect"`
 }
 
 // Runtime is a containerd that an administrator has on a host.

@@ -41,10 +41,12 @@ func (f *initFlags) readFile(c *cobra.Command, i *server.InitOptions) error {
 	if f.config == "" {
 		return nil
 	}
-	file, err := config.ReadInit(f.config)
+	file, origin, err := config.ReadInit(f.config)
 	if err != nil {
 		return err
 	}
+	origin.Given = c.Flags().Changed
+	i.Origin, i.Settings = origin, file.Settings()
 	f.merge(c, &i.Host, file.Host)
 	unlessGiven(c, "cluster-name", &i.ClusterName, file.ClusterName)
 	unlessGiven(c, "control-plane-endpoint", &i.Endpoint, file.ControlPlaneEndpoint)
@@ -106,9 +108,9 @@ discoveryTokenCACertHashes: ["sha256:HASH"]
 )
 
 // exampleOf shows a file below the command that reads it.
-func exampleOf(name, text string) string {
+func exampleOf(name, docs, text string) string {
 	lines := strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n  ")
-	return "\n\n" + name + ", of which docs/servers-config.md has all fields:\n\n  " + lines
+	return "\n\n" + name + ", of which " + docs + " has all fields:\n\n  " + lines
 }
 
 // checkNames lists the preflight checks, in lines that fit beside the flags.

@@ -21,7 +21,7 @@ import (
 )
 
 // aboutOneCall are the flags that have no field in a file.
-var aboutOneCall = []string{"config", "dry-run", "output", "wait"}
+var aboutOneCall = []string{"config", "dry-run", "keep", "output", "wait"}
 
 // kinds are the files, with the commands that read them.
 var kinds = map[string]struct {
@@ -30,29 +30,40 @@ var kinds = map[string]struct {
 }{
 	config.InitKind: {config.InitConfiguration{}, newInit},
 	config.JoinKind: {config.JoinConfiguration{}, newJoin},
+
+	config.LocalKind: {config.LocalCluster{}, newUp},
 }
 
 // fieldRow is what the documentation says of a field.
 type fieldRow struct{ flag, defaults string }
 
-// documented gives the rows of the table of a kind and of that of both.
+// sections are the tables of the documentation that have the fields of each kind.
+var sections = map[string][]string{
+	config.InitKind:  {config.InitKind, "Both kinds", "Components"},
+	config.JoinKind:  {config.JoinKind, "Both kinds"},
+	config.LocalKind: {config.LocalKind, "Components"},
+}
+
+// documented gives the rows of the tables of a kind.
 func documented(t *testing.T, kind string) map[string]fieldRow {
 	t.Helper()
-	text, err := os.ReadFile("../docs/servers-config.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	out := map[string]fieldRow{}
-	for _, section := range strings.Split(string(text), "\n## ") {
-		title, body, _ := strings.Cut(section, "\n")
-		if title != kind && title != "Both kinds" {
-			continue
+	for _, file := range []string{"servers-config.md", "config.md"} {
+		text, err := os.ReadFile("../docs/" + file)
+		if err != nil {
+			t.Fatal(err)
 		}
-		for _, m := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\|([^|]*)\\|([^|]*)\\|[^|]+\\|$").FindAllStringSubmatch(body, -1) {
-			if _, twice := out[m[1]]; twice {
-				t.Errorf("%s is there twice", m[1])
+		for _, section := range strings.Split(string(text), "\n## ") {
+			title, body, _ := strings.Cut(section, "\n")
+			if !slices.Contains(sections[kind], title) {
+				continue
 			}
-			out[m[1]] = fieldRow{strings.TrimPrefix(strings.Trim(m[2], "` "), "--"), strings.TrimSpace(m[3])}
+			for _, m := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\|([^|]*)\\|([^|]*)\\|[^|]+\\|$").FindAllStringSubmatch(body, -1) {
+				if _, twice := out[m[1]]; twice {
+					t.Errorf("%s is there twice", m[1])
+				}
+				out[m[1]] = fieldRow{strings.TrimPrefix(strings.Trim(m[2], "` "), "--"), strings.TrimSpace(m[3])}
+			}
 		}
 	}
 	return out
@@ -110,6 +121,7 @@ func TestConfigIsDocumented(t *testing.T) {
 var samples = map[reflect.Type][4]string{
 	reflect.TypeFor[*string]():        {"file", "file", "line", "line"},
 	reflect.TypeFor[*bool]():          {"true", "true", "false", "false"},
+	reflect.TypeFor[*int]():           {"3", "3", "5", "5"},
 	reflect.TypeFor[*time.Duration](): {"90m", "1h30m0s", "1h", "1h0m0s"},
 	reflect.TypeFor[[]string]():       {"[a, 'b,c']", `[a,"b,c"]`, "d", "[d]"},
 }
@@ -176,7 +188,7 @@ func TestConfigRefused(t *testing.T) {
 		{"join --config " + initFile, "config-invalid", "kind is"},
 		{"init --config " + filepath.Join(t.TempDir(), "none"), "config-invalid", "no such file"},
 		{"join --config " + exposed, "config-exposed", "mode 0644"},
-		{"init --config " + initFile, "option-invalid", `--pod-cidr "x"`},
+		{"init --config " + initFile, "option-invalid", `podCIDR "x" of "` + initFile + `:3"`},
 		{"init --config " + initFile + " --pod-cidr y", "option-invalid", `--pod-cidr "y"`},
 		{"init --config " + configFile(t, config.InitKind, "kubernetesVersion: 1.2\n"), "unknown-version", `"1.2"`},
 	} {
@@ -214,7 +226,7 @@ func TestConfigOnHost(t *testing.T) {
 
 // TestHelpOfServers: the examples can be read, and what the flags take is listed.
 func TestHelpOfServers(t *testing.T) {
-	for kind, text := range map[string]string{config.InitKind: initExample, config.JoinKind: joinExample} {
+	for kind, text := range map[string]string{config.InitKind: initExample, config.JoinKind: joinExample, config.LocalKind: upExample} {
 		path := filepath.Join(t.TempDir(), "file.yaml")
 		write(t, path, []byte(text))
 		if err := os.Chmod(path, 0o600); err != nil {
@@ -228,14 +240,17 @@ func TestHelpOfServers(t *testing.T) {
 			t.Error(err)
 		}
 		help := c.Long + c.Example + "\n" + c.Flags().FlagUsages()
-		for _, check := range preflight.Checks() {
-			if !regexp.MustCompile(`[ ,]` + check.Name() + `(,|\n)`).MatchString(help) {
-				t.Errorf("the help of %s does not name the check %s", c.Name(), check.Name())
-			}
-		}
 		for line := range strings.Lines(text) {
 			if !strings.Contains(help, "\n  "+line) {
 				t.Errorf("the help of %s does not show %q", c.Name(), line)
+			}
+		}
+		if kind == config.LocalKind {
+			continue // the rest is about servers
+		}
+		for _, check := range preflight.Checks() {
+			if !regexp.MustCompile(`[ ,]` + check.Name() + `(,|\n)`).MatchString(help) {
+				t.Errorf("the help of %s does not name the check %s", c.Name(), check.Name())
 			}
 		}
 		if !strings.Contains(c.Long, "`slipway init --dry-run`") || !strings.Contains(help, "--skip strings") {

@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"text/tabwriter"
 
@@ -13,18 +14,22 @@ import (
 	"slipway.dev/slipway/images/build"
 	"slipway.dev/slipway/images/pins"
 	"slipway.dev/slipway/images/registry"
+	"slipway.dev/slipway/internal/fault"
 )
 
 func newImages(o *options) *cobra.Command {
 	c := &cobra.Command{
-		Use: "images", Short: "Build, list, verify, push and pull bundles, and load images of your own",
+		Use: "images", Short: "Build, list, verify, push and pull bundles, and handle the images of a cluster's nodes",
 		Long: "A bundle holds everything that nodes of one Kubernetes version need: programs, container images and the root\n" +
-			"file system of machines. It is an OCI image layout, and nothing in it is used before its digest was checked.",
-		Example: "  slipway images build\n  slipway images load dev app.tar",
+			"file system of machines. It is an OCI image layout, and nothing in it is used before its digest was checked.\n" +
+			"Beside bundles, these commands handle the images that the nodes of a cluster on this computer have: load, save,\n" +
+			"remove, and list with the name of the cluster.",
+		Example: "  slipway images build\n  slipway images load dev app.tar\n  slipway images list dev",
 		Args:    cobra.NoArgs, // or a mistyped subcommand would print this help and succeed
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newImagesBuild(o), newImagesListed(o), newImagesVerify(o), newImagesPush(o), newImagesPull(o))
+	c.AddCommand(newImagesBuild(o), newImagesListed(o), newImagesVerify(o), newImagesPush(o), newImagesPull(o),
+		newImagesLoad(o), newImagesSave(o), newImagesRemove(o))
 	return c
 }
 
@@ -48,6 +53,18 @@ func (f *bundleFlags) add(c *cobra.Command) {
 func registryFlags(c *cobra.Command, r *registry.Options) {
 	c.Flags().StringVar(&r.CA, "registry-ca", "", "file with authorities that a registry may have its certificate from, besides the system's")
 	c.Flags().BoolVar(&r.PlainHTTP, "registry-plain-http", false, "let a registry be spoken to without TLS, passwords included")
+}
+
+// unused refuses what chooses a bundle where there is none to choose.
+func (*bundleFlags) unused(c *cobra.Command) error {
+	var errs []error
+	for _, name := range []string{"kubernetes-version", "bundle", "registry-ca", "registry-plain-http"} {
+		if c.Flags().Changed(name) {
+			errs = append(errs, fault.New("option-invalid", "use --"+name+" with the name of a cluster",
+				errors.New("it chooses a bundle"), "leave one of the two out"))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // choose gives the bundle as a directory or a reference. A reference is never taken for a path, nor the other way round.
@@ -105,10 +122,17 @@ func newImagesListed(o *options) *cobra.Command {
 	var flags bundleFlags
 	var output outputFormat
 	c := &cobra.Command{
-		Use: "list", Short: "List what is in a bundle", Args: cobra.NoArgs,
-		Long:    "List the components of a bundle with version, digest and compressed size.",
-		Example: "  slipway images list --kubernetes-version 1.36\n  slipway images list -o json",
-		RunE: func(c *cobra.Command, _ []string) error {
+		Use: "list [NAME]", Short: "List what is in a bundle, or the images that a cluster's nodes have", Args: cobra.MaximumNArgs(1),
+		Long: "Without NAME, list the components of a bundle with version, digest and compressed size. With the NAME of a cluster on this\n" +
+			"computer, list the images that its nodes have, and which nodes lack one that others have.",
+		Example: "  slipway images list --kubernetes-version 1.36\n  slipway images list -o json\n  slipway images list dev",
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				if err := flags.unused(c); err != nil {
+					return err
+				}
+				return onCluster(o, printNodeImages(o, output))(c, args)
+			}
 			b, done, err := flags.look(c.Context(), o)
 			if err != nil {
 				return err

@@ -70,13 +70,13 @@ func newInit(o *options) *cobra.Command {
 		Example: "  slipway init --bundle /media/bundle --dry-run\n" +
 			"  slipway init --bundle oci://registry.example:5000/slipway/bundle:v1.37.1 --registry-ca ca.crt\n" +
 			"  slipway init --bundle /media/bundle --control-plane-endpoint api.example.com:6443 --upload-certs\n" +
-			"  slipway init --config init.yaml" + exampleOf("init.yaml", initExample),
+			"  slipway init --config init.yaml" + exampleOf("init.yaml", "docs/servers-config.md", initExample),
 		Args:    cobra.NoArgs,
 		PreRunE: func(c *cobra.Command, _ []string) error { return flags.readFile(c, &i) },
 		RunE: func(c *cobra.Command, _ []string) error {
 			var errs [4]error
-			i.PodCIDR, errs[0] = parsePrefix("--pod-cidr", flags.pods)
-			i.ServiceCIDR, errs[1] = parsePrefix("--service-cidr", flags.services)
+			i.PodCIDR, errs[0] = parsePrefix(i.Origin, "--pod-cidr", flags.pods)
+			i.ServiceCIDR, errs[1] = parsePrefix(i.Origin, "--service-cidr", flags.services)
 			i.VirtualIP, errs[2] = parseVirtualIP(flags.virtualIP)
 			errs[3] = flags.read(o, &i.Host)
 			if err := errors.Join(errs[:]...); err != nil {

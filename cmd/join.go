@@ -20,7 +20,7 @@ func newJoin(o *options) *cobra.Command {
 			"`slipway init --dry-run` lists the steps that --skip can leave out; here, --dry-run lists those of this server.",
 		Example: "  slipway join 10.0.0.1:6443 --token abcdef.0123456789abcdef --discovery-token-ca-cert-hash sha256:HASH\n" +
 			"  slipway join --discovery-file cluster.conf --token abcdef.0123456789abcdef\n" +
-			"  slipway join --config join.yaml" + exampleOf("join.yaml (mode 0600: it has secrets)", joinExample),
+			"  slipway join --config join.yaml" + exampleOf("join.yaml (mode 0600: it has secrets)", "docs/servers-config.md", joinExample),
 		Args:    cobra.MaximumNArgs(1),
 		PreRunE: func(c *cobra.Command, args []string) error { return flags.readJoin(c, &j, args) },
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -3,6 +3,7 @@ package cmd
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -19,6 +20,8 @@ type listed struct {
 	Workers           int    `json:"workers"`
 	Subnet            string `json:"subnet"`
 	Endpoint          string `json:"endpoint"`
+
+	Ports []string `json:"ports,omitempty"` // published on this computer's loopback
 }
 
 func newList(o *options) *cobra.Command {
@@ -38,7 +41,7 @@ func newList(o *options) *cobra.Command {
 				}
 				k := cluster.Cluster
 				rows = append(rows, listed{k.Name, state, k.KubernetesVersion, len(k.ControlPlanes), k.Workers,
-					cluster.Subnet.String(), "https://" + k.Endpoint})
+					cluster.Subnet.String(), "https://" + k.Endpoint, cluster.Ports()})
 			}
 			return printList(o, output, rows)
 		},
@@ -52,10 +55,10 @@ func printList(o *options, output outputFormat, rows []listed) error {
 		return json.NewEncoder(o.Stdout).Encode(rows)
 	}
 	t := tabwriter.NewWriter(o.Stdout, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(t, "NAME\tSTATE\tKUBERNETES\tCONTROL-PLANES\tWORKERS\tSUBNET\tENDPOINT")
+	fmt.Fprintln(t, "NAME\tSTATE\tKUBERNETES\tCONTROL-PLANES\tWORKERS\tSUBNET\tENDPOINT\tPORTS")
 	for _, r := range rows {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%s\t%s\n",
-			r.Name, r.State, r.KubernetesVersion, r.ControlPlanes, r.Workers, r.Subnet, r.Endpoint)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n",
+			r.Name, r.State, r.KubernetesVersion, r.ControlPlanes, r.Workers, r.Subnet, r.Endpoint, strings.Join(r.Ports, " "))
 	}
 	return t.Flush()
 }

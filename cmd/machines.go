@@ -38,7 +38,7 @@ func newMachinesUp(o *options) *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			var err error
 			m.Shares = parseShares(shares)
-			if m.Subnet, err = parsePrefix("--subnet", subnet); err != nil {
+			if m.Subnet, err = parsePrefix(nil, "--subnet", subnet); err != nil {
 				return err
 			}
 			show, finish := showEvents(o, output)

@@ -8,25 +8,18 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 
 	"slipway.dev/slipway/bootstrap"
-	"slipway.dev/slipway/bootstrap/approver"
 	"slipway.dev/slipway/bootstrap/balancer"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/bootstrap/node"
 	"slipway.dev/slipway/bootstrap/server"
 	"slipway.dev/slipway/certs"
-	"slipway.dev/slipway/cmd/localcluster"
-	"slipway.dev/slipway/images"
 )
-
-const containerdSocket = "/run/containerd/containerd.sock"
 
 // addNodeInternals adds the commands that Slipway runs on a host; nobody types them.
 func addNodeInternals(c *cobra.Command, o *options) {
-	internal := []*cobra.Command{newNodeBalance(o), newNodeApprove(o), newNodeAskAPI(), newNodeSign(o), newNodeLeave(o), {
+	internal := []*cobra.Command{newNodeBalance(o), newNodeControl(o), newNodeAskAPI(), newNodeSign(o), newNodeLeave(o), {
 		Use: "converge", Short: "Converge this host to the specification on standard input", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			spec, err := bootstrap.ReadSpec(o.Stdin)
@@ -34,16 +27,6 @@ func addNodeInternals(c *cobra.Command, o *options) {
 				return err
 			}
 			return node.Converge(c.Context(), spec, jsonEvents(o))
-		},
-	}, {
-		Use: "import-image", Short: "Import the image archive on standard input", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			names, err := images.ImportArchive(c.Context(), containerdSocket, o.Stdin)
-			answer := localcluster.Imported{Names: names}
-			if err != nil {
-				answer.Error = engine.NewProblem("import-image", err)
-			}
-			return json.NewEncoder(o.Stdout).Encode(answer)
 		},
 	}, {
 		Use: "certificates", Short: "Print when this host's certificates expire", Args: cobra.NoArgs,
@@ -128,30 +111,6 @@ func newNodeAskAPI() *cobra.Command {
 	}
 	c.Flags().StringVar(&server, "server", "", "host and port")
 	c.Flags().StringVar(&ca, "ca", "", "authority of the server's certificate")
-	return c
-}
-
-// newNodeApprove runs on control planes, in a pod.
-func newNodeApprove(o *options) *cobra.Command {
-	var endpoints []string
-	c := &cobra.Command{
-		Use: "approve", Short: "Approve the serving certificates of kubelets", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := rest.InClusterConfig()
-			if err != nil {
-				return err
-			}
-			client, err := kubernetes.NewForConfig(cfg)
-			if err != nil {
-				return err
-			}
-			report := func(e approver.Event) {
-				fmt.Fprintf(o.Stdout, "%s %s of node %q: %s\n", e.Kind, e.Request, e.Node, e.Reason)
-			}
-			return approver.Run(c.Context(), client, endpoints, report)
-		},
-	}
-	c.Flags().StringSliceVar(&endpoints, "endpoint", nil, "hosts that the API is reached by from outside")
 	return c
 }
 

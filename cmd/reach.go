@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"slipway.dev/slipway/cmd/localcluster"
-	"slipway.dev/slipway/images"
 	"slipway.dev/slipway/internal/fault"
 	"slipway.dev/slipway/providers/local"
 )
@@ -140,26 +137,4 @@ func logCommand(component []string) []string {
 		return []string{"journalctl", "--no-pager", "--no-hostname"}
 	}
 	return []string{"sh", "-c", componentLogs, "sh", component[0]}
-}
-
-func newImagesLoad(o *options) *cobra.Command {
-	return &cobra.Command{
-		Use: "load NAME FILE...", Short: "Load images of your own into all nodes of a cluster",
-		Long:    "Each FILE is an archive by `docker save` or in OCI format, compressed or not, or the directory of an OCI layout.",
-		Example: "  slipway images load dev app.tar", Args: cobra.MinimumNArgs(2),
-		RunE: onCluster(o, func(ctx context.Context, cluster *localcluster.Cluster, files []string) error {
-			var errs []error
-			for _, file := range files {
-				names, err := cluster.LoadImage(ctx, func() (io.ReadCloser, error) { return images.ArchiveOf(file) })
-				if err != nil {
-					errs = append(errs, fmt.Errorf("load %q: %w", filepath.Base(file), err))
-					continue
-				}
-				for _, n := range names {
-					fmt.Fprintln(o.Stdout, n)
-				}
-			}
-			return errors.Join(errs...)
-		}),
-	}
 }

@@ -66,15 +66,8 @@ func newRoot(o *options) *cobra.Command {
 	root.AddCommand(newUp(o), newDown(o), newStop(o), newStart(o), newPause(o), newResume(o), newRestart(o), newList(o),
 		newStatus(o), newKubeconfig(o), newKubectl(o), newSSH(o),
 		newLogs(o), newMachines(o), newPlan(o), newInit(o), newJoin(o), newPrepare(o), newReset(o), newDoctor(o), newToken(o), newCerts(o),
-		newImagesWithLoad(o), newVersion(o), newNode(o))
+		newImages(o), newVersion(o), newConfig(o), newNode(o))
 	return root
-}
-
-// newImagesWithLoad adds the one command of `images` that is about a cluster.
-func newImagesWithLoad(o *options) *cobra.Command {
-	c := newImages(o)
-	c.AddCommand(newImagesLoad(o))
-	return c
 }
 
 func exitCode(ctx context.Context, err error, w io.Writer) int {

@@ -45,7 +45,11 @@ func newStatus(o *options) *cobra.Command {
 
 func printStatus(o *options, s *localcluster.Status) error {
 	t := tabwriter.NewWriter(o.Stdout, 0, 0, 3, ' ', 0)
-	fmt.Fprintf(t, "cluster %s: %s\n\n", s.Name, s.State)
+	fmt.Fprintf(t, "cluster %s: %s\n", s.Name, s.State)
+	for _, p := range s.Ports {
+		fmt.Fprintf(t, "published: %s\n", p)
+	}
+	fmt.Fprintln(t)
 	fmt.Fprintln(t, "NODE\tADDRESS\tROLE\tMACHINE\tREADY\tVERSION")
 	for _, n := range s.Nodes {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", n.Name, n.Address, n.Role, n.Machine, n.Ready, n.Version)

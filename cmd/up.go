@@ -1,9 +1,7 @@
 package cmd
 
 import (
-	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,30 +9,44 @@ import (
 	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/certs"
 	"slipway.dev/slipway/cmd/localcluster"
-	"slipway.dev/slipway/internal/fault"
 )
 
 func (o *options) dirs() localcluster.Dirs {
 	return localcluster.Dirs{Cache: o.CacheDir, State: o.StateDir, Run: o.RunDir}
 }
 
+// mirrorHelp explains --registry-mirror.
+const mirrorHelp = "--registry-mirror URL lets pods use the images of that registry, by its own name (HOST:PORT/IMAGE);\n" +
+	"HOST=URL has it asked before the registry HOST (docker.io, quay.io; * for all) for the images of that one.\n" +
+	"localhost, 127.0.0.1 and names that end in .localhost mean this computer on nodes too, also for a registry that listens on\n" +
+	"127.0.0.1 only and with --egress=false. Over https nodes trust the authorities in --registry-ca besides the system's."
+
 func newUp(o *options) *cobra.Command {
 	var u localcluster.Options
 	var output outputFormat
-	var subnet, pods, services string
+	var flags upFlags
 	c := &cobra.Command{
 		Use:   "up",
 		Short: "Launch a cluster on this computer",
 		Long: "Makes machines on this computer (containers with systemd, on a bridge of their own), launches a cluster on them and\n" +
 			"merges its kubeconfig into $KUBECONFIG or ~/.kube/config as context slipway-NAME. Needs root. Running it again\n" +
-			"completes a launch that was interrupted, starts machines that were stopped, and changes nothing on a cluster that is up.\n" +
-			"If it fails, what it began is removed, unless --keep is given. What ^C interrupts is kept, and so is what was there before.",
+			"completes a launch that was interrupted, starts machines that were stopped, and changes nothing on a cluster that is up\n" +
+			"but loading what nodes lack of the files with --image.\n\n" +
+			"If it fails, what it began is removed, unless --keep is given. What ^C interrupts is kept, and so is what was there before.\n\n" +
+			"With --config the settings come from a file, which has more of them than there are flags: feature gates, arguments of the\n" +
+			"control plane, the kubelet's configuration, mounts, labels and taints. `slipway config init` writes one with all.\n\n" + mirrorHelp,
 		Example: "  slipway up\n  slipway up --name ci --workers 2 --egress=false -o json\n" +
-			"  slipway up --name ci --keep || slipway logs ci --export ci-logs",
-		Args: cobra.NoArgs,
+			"  slipway up --name ci --keep || slipway logs ci --export ci-logs\n" +
+			"  slipway up --image app.tar --image db.tar\n" +
+			"  slipway up --registry-mirror http://localhost:5000                 # image: localhost:5000/app:1\n" +
+			"  slipway up --registry-mirror docker.io=http://localhost:5000       # image: nginx\n" +
+			"  slipway up --registry-mirror https://registry.localhost:5001 --registry-ca ca.crt\n" +
+			"  slipway up --publish 8080:30080 --publish 127.0.0.1:5353:30053/udp\n" +
+			"  slipway config init dev.yaml && slipway up --config dev.yaml" + exampleOf("dev.yaml", "docs/config.md", upExample),
+		Args:    cobra.NoArgs,
+		PreRunE: func(c *cobra.Command, _ []string) error { return flags.readFile(c, &u) },
 		RunE: func(c *cobra.Command, _ []string) error {
-			var err error
-			if u.Subnet, u.PodCIDR, u.ServiceCIDR, err = prefixes(subnet, pods, services); err != nil {
+			if err := flags.complete(&u); err != nil {
 				return err
 			}
 			u.Kubeconfig = kubeconfigPath()
@@ -48,52 +60,42 @@ func newUp(o *options) *cobra.Command {
 			if output == "json" {
 				return nil // the events said it all
 			}
+			if cluster.Cluster.NoCNI {
+				fmt.Fprint(o.Stderr, "nodes get ready when you have installed a network for pods (--cni none)\n")
+			}
 			_, err = fmt.Fprintf(o.Stdout, "cluster %q is up after %.1f s: Kubernetes %s, nodes: %d, context %s\n", cluster.Name(),
 				time.Since(start).Seconds(), cluster.Cluster.KubernetesVersion, len(cluster.Nodes), cluster.Context())
 			return err
 		},
 	}
-	f := c.Flags()
-	f.StringVar(&u.Name, "name", "dev", "name of the cluster")
-	f.IntVar(&u.ControlPlanes, "control-planes", 1, "number of control planes, odd")
-	f.IntVar(&u.Workers, "workers", 0, "number of workers; without any, control planes take workloads")
-	f.StringVar(&u.Version, "kubernetes-version", "", "Kubernetes version or minor (default: the newest supported)")
-	f.StringVar(&u.Bundle, "bundle", "", bundleUsage+" (default: the built one of that version)")
-	registryFlags(c, &u.Registry)
-	f.BoolVar(&u.Egress, "egress", true, "let the cluster reach beyond this computer")
-	f.DurationVar(&u.Wait, "wait", 2*time.Minute, "how long to wait until everything is ready")
-	f.BoolVar(&u.Keep, "keep", false, "keep what this run began if it fails or is not ready in time")
-	f.StringVar((*string)(&u.Keys), "key-algorithm", string(certs.ECDSA), "of all keys and certificates: ecdsa (P-256) or rsa (2048 bits)")
-	f.BoolVar(&u.Typha, "typha", false, "put Calico's Typha between the nodes and the API server")
-	f.StringVar(&subnet, "subnet", "", "subnet of the machines, for example 10.89.7.0/24 (default: the first free one)")
-	f.StringVar(&pods, "pod-cidr", bootstrap.DefaultPodCIDR, "addresses of pods")
-	f.StringVar(&services, "service-cidr", bootstrap.DefaultServiceCIDR, "addresses of services")
+	flags.add(c, &u)
 	outputFlag(c, &output)
 	return c
 }
 
-// prefixes parses the three subnets, all problems at once.
-func prefixes(subnet, pods, services string) (a, b, c netip.Prefix, err error) {
-	var errs [3]error
-	a, errs[0] = parsePrefix("--subnet", subnet)
-	b, errs[1] = parsePrefix("--pod-cidr", pods)
-	c, errs[2] = parsePrefix("--service-cidr", services)
-	return a, b, c, errors.Join(errs[:]...)
-}
-
-// parsePrefix wants an IPv4 network. An empty one stays the zero prefix.
-func parsePrefix(flag, text string) (netip.Prefix, error) {
-	if text == "" {
-		return netip.Prefix{}, nil
-	}
-	p, err := netip.ParsePrefix(text)
-	if err == nil && (p != p.Masked() || !p.Addr().Is4()) {
-		err = errors.New("it is not an IPv4 network")
-	}
-	if err != nil {
-		return p, fault.New("option-invalid", fmt.Sprintf("use %s %q", flag, text), err, "see --help of the command")
-	}
-	return p, nil
+func (f *upFlags) add(c *cobra.Command, u *localcluster.Options) {
+	fs := c.Flags()
+	fs.StringVar(&f.config, "config", "", "file with these settings and more; flags count before it")
+	fs.StringVar(&u.Name, "name", "dev", "name of the cluster")
+	fs.IntVar(&u.ControlPlanes, "control-planes", 1, "number of control planes, odd")
+	fs.IntVar(&u.Workers, "workers", 0, "number of workers; without any, control planes take workloads")
+	fs.StringVar(&u.Version, "kubernetes-version", "", "Kubernetes version or minor (default: the newest supported)")
+	fs.StringVar(&u.Bundle, "bundle", "", bundleUsage+" (default: the built one of that version)")
+	registryFlags(c, &u.Registry)
+	fs.StringArrayVar(&u.Mirrors, "registry-mirror", nil, "registry that nodes pull from, as [HOST=]URL; may be repeated, see above")
+	fs.StringArrayVar(&u.Images, "image", nil, "file with images for all nodes, in an archive as for images load; may be repeated")
+	fs.BoolVar(&u.Egress, "egress", true, "let the cluster reach beyond this computer")
+	fs.DurationVar(&u.Wait, "wait", 2*time.Minute, "how long to wait until everything is ready")
+	fs.BoolVar(&u.Keep, "keep", false, "keep what this run began if it fails or is not ready in time")
+	fs.StringVar((*string)(&u.Keys), "key-algorithm", string(certs.ECDSA), "of all keys and certificates: ecdsa (P-256) or rsa (2048 bits)")
+	fs.BoolVar(&u.Typha, "typha", false, "put Calico's Typha between the nodes and the API server")
+	fs.StringVar(&f.subnet, "subnet", "", "subnet of the machines, for example 10.89.7.0/24 (default: the first free one)")
+	fs.StringVar(&f.pods, "pod-cidr", bootstrap.DefaultPodCIDR, "addresses of pods")
+	fs.StringVar(&f.services, "service-cidr", bootstrap.DefaultServiceCIDR, "addresses of services")
+	fs.StringVar(&u.DNSDomain, "dns-domain", bootstrap.DefaultDNSDomain, "domain of services")
+	fs.StringVar(&u.CNI, "cni", "calico", "network of pods: calico, or none to install one yourself; nodes are not waited for then")
+	fs.StringSliceVar(&u.Publish, "publish", nil,
+		"[127.0.0.1:]PORT:NODEPORT[/udp]: a port of this computer's loopback (IPv4) that leads to a NodePort; may be repeated")
 }
 
 func newDown(o *options) *cobra.Command {

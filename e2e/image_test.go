@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
@@ -27,24 +28,31 @@ func loadEcho(t *testing.T, c cluster) {
 // buildEcho builds the echo program, and puts it alone into an image.
 func buildEcho(t *testing.T, archive string) {
 	t.Helper()
+	saveImages(t, archive, map[string]v1.Image{echoImage: imageOf(t, goArch(t), echoLayer(t))})
+}
+
+// echoLayer has the echo program in it.
+func echoLayer(t *testing.T) v1.Layer {
+	t.Helper()
 	program := filepath.Join(t.TempDir(), "echo")
 	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "./echo")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build echo: %v\n%s", err, out)
 	}
-	writeImage(t, program, archive)
-}
-
-func writeImage(t *testing.T, program, archive string) {
-	t.Helper()
 	data, err := os.ReadFile(program)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return fileLayer(t, "echo", data)
+}
+
+// fileLayer has one file in it.
+func fileLayer(t *testing.T, file string, data []byte) v1.Layer {
+	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	if err := w.WriteHeader(&tar.Header{Name: "echo", Mode: 0o755, Size: int64(len(data))}); err != nil {
+	if err := w.WriteHeader(&tar.Header{Name: file, Mode: 0o755, Size: int64(len(data))}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.Write(data); err != nil {
@@ -59,7 +67,13 @@ func writeImage(t *testing.T, program, archive string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	image, err := mutate.AppendLayers(empty.Image, layer)
+	return layer
+}
+
+// imageOf runs the echo program.
+func imageOf(t *testing.T, arch string, layers ...v1.Layer) v1.Image {
+	t.Helper()
+	image, err := mutate.AppendLayers(empty.Image, layers...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,16 +82,26 @@ func writeImage(t *testing.T, program, archive string) {
 		t.Fatal(err)
 	}
 	config = config.DeepCopy()
-	config.OS, config.Architecture = "linux", goArch(t)
+	config.OS, config.Architecture = "linux", arch
 	config.Config.Entrypoint = []string{"/echo"}
 	if image, err = mutate.ConfigFile(image, config); err != nil {
 		t.Fatal(err)
 	}
-	tag, err := name.NewTag(echoImage)
-	if err != nil {
-		t.Fatal(err)
+	return image
+}
+
+// saveImages writes what `docker save` does.
+func saveImages(t *testing.T, archive string, images map[string]v1.Image) {
+	t.Helper()
+	tags := map[name.Tag]v1.Image{}
+	for ref, image := range images {
+		tag, err := name.NewTag(ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tags[tag] = image
 	}
-	if err := tarball.WriteToFile(archive, tag, image); err != nil {
+	if err := tarball.MultiWriteToFile(archive, tags); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -44,6 +44,16 @@ func TestUpFaults(t *testing.T) {
 	before.compare(t, takeInventory(t))
 }
 
+// mustList gives what the state directory has of clusters.
+func mustList(t *testing.T) []string {
+	t.Helper()
+	all, err := filepath.Glob(filepath.Join(os.Getenv(stateVar), "clusters", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
 // flt is the cluster of the faults that need one which runs; each leaves it whole.
 var flt = cluster{name: "flt"}
 

@@ -16,7 +16,8 @@ import (
 // unpacked, and every name is there under which the CRI plugin looks for it.
 func adopt(ctx context.Context, c *client.Client, ref string, target v1.Descriptor, labels map[string]string) error {
 	store := c.ContentStore()
-	children := ctrimages.FilterPlatforms(ctrimages.ChildrenHandler(store), platforms.Default()) // of others there may be none
+	here := platforms.Default() // of others there may be none
+	children := ctrimages.LimitManifests(ctrimages.FilterPlatforms(ctrimages.ChildrenHandler(store), here), here, 1)
 	link := ctrimages.SetChildrenMappedLabels(store, children, ctrimages.ChildGCLabels)
 	if err := ctrimages.Dispatch(ctx, link, nil, target); err != nil {
 		return fmt.Errorf("label the content of %q: %w", ref, err)

@@ -55,8 +55,8 @@ func (b *Bundle) choose(socket string, names []string) ([]part, *client.Client, 
 	return parts, c, err
 }
 
-func connect(socket string) (*client.Client, error) {
-	c, err := client.New(socket)
+func connect(socket string, how ...client.Opt) (*client.Client, error) {
+	c, err := client.New(socket, how...)
 	if err != nil {
 		return nil, unreachable(socket, err)
 	}

@@ -29,7 +29,6 @@ func TestStore(t *testing.T) {
 	t.Run("once", func(t *testing.T) { checkOnce(t, b, store, u) })
 	t.Run("clone", func(t *testing.T) { checkClone(t, b, u) })
 	t.Run("import", func(t *testing.T) { checkImport(t, b, u) })
-	t.Run("archives", func(t *testing.T) { checkArchives(t, u) })
 }
 
 // realBundle gives the bundle of the default version; tests that need it say so where there is none.

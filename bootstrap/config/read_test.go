@@ -33,7 +33,7 @@ func file(t *testing.T, text string, mode os.FileMode) string {
 
 // TestTextStays: what looks like a number to YAML is a version or a secret to us.
 func TestTextStays(t *testing.T) {
-	i, err := config.ReadInit(file(t, initHeader+"kubernetesVersion: 1.30\nclusterName: 007\ntokenTTL: 90m\nworkloads: false\npodCIDR:\nskip: [a, 1.10]\n", 0o644))
+	i, _, err := config.ReadInit(file(t, initHeader+"kubernetesVersion: 1.30\nclusterName: 007\ntokenTTL: 90m\nworkloads: false\npodCIDR:\nskip: [a, 1.10]\n", 0o644))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,30 +64,31 @@ func TestProblems(t *testing.T) {
 		"other kind":    {"apiVersion: slipway.dev/v1\nkind: JoinConfiguration\ntoken: x\n", []string{`apiVersion is "slipway.dev/v1", it must be`, `kind is "JoinConfiguration", it must be`}},
 		"kubeadm's":     {"apiVersion: kubeadm.k8s.io/v1beta4\nkind: InitConfiguration\nnodeRegistration: {}\n", []string{`apiVersion is "kubeadm`}},
 		"values": {initHeader + "podCidr: 10.0.0.0/8\nworkloads: maybe\ntokenTTL: 0\nskip: addons\nClusterName: x\ncni: [calico]\n", []string{
-			"line 3: field podCidr not found", "line 4: cannot unmarshal", "line 5: cannot unmarshal", "line 6: cannot unmarshal",
-			"line 7: field ClusterName not found", "line 8: cannot unmarshal",
+			`:3": there is no field "podCidr"; did you mean "podCIDR"?`, ":4\": it must be true or false, not `maybe`",
+			":5\": it must be a time with its unit, as in 90s, not `0`", ":6\": it must be a list, not `addons`",
+			`:7": there is no field "ClusterName"; did you mean "clusterName"?`, `:8": it must be a text`,
 		}},
-		"twice": {initHeader + "cni: none\nworkloads: true\ncni: calico\n", []string{`line 5: mapping key "cni" already defined at line 3`}},
+		"twice": {initHeader + "cni: none\nworkloads: true\ncni: calico\n", []string{`:5": mapping key "cni" already defined at line 3`}},
 		"etcd": {initHeader + "etcd: {local: {}, external: {endpoints: https://a:2379, CAFile: x}}\n", []string{
-			"line 3: field local not found", "line 3: cannot unmarshal", "line 3: field CAFile not found",
+			`:3": there is no field "local"`, `:3": it must be a list`, `:3": there is no field "CAFile"; did you mean "caFile"?`,
 		}},
 		"several":       {initHeader + "---\n" + initHeader, []string{"more than one document"}},
 		"and an end":    {initHeader + "---\n", []string{"more than one document"}},
-		"several wrong": {initHeader + "x: 1\n---\n[", []string{"line 3: field x not found", "more than one document"}},
-		"a list":        {"- a\n", []string{"line 1: cannot unmarshal"}},
-		"no YAML":       {initHeader + "cni: \"none\n", []string{"line 3: found unexpected end of stream"}},
+		"several wrong": {initHeader + "x: 1\n---\n[", []string{`:3": there is no field "x"`, "more than one document"}},
+		"a list":        {"- a\n", []string{`:1": it must be a mapping`}},
+		"no YAML":       {initHeader + "cni: \"none\n", []string{`:3": found unexpected end of stream`}},
 		"too much":      {initHeader + strings.Repeat("#", 64<<10), []string{"more than 65536 bytes"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := file(t, tt.text, 0o600)
-			c, err := config.ReadInit(path)
+			c, _, err := config.ReadInit(path)
 			if c != nil {
 				t.Errorf("got %+v", c)
 			}
 			wantFaults(t, err, "config-invalid", path, tt.want...)
 		})
 	}
-	if _, err := config.ReadInit(file(t, initHeader+strings.Repeat("#", 64<<10-len(initHeader)), 0o600)); err != nil {
+	if _, _, err := config.ReadInit(file(t, initHeader+strings.Repeat("#", 64<<10-len(initHeader)), 0o600)); err != nil {
 		t.Errorf("the largest file: %v", err)
 	}
 	for path, want := range map[string]string{t.TempDir(): "is a directory", filepath.Join(t.TempDir(), "none"): "no such file"} {
@@ -95,7 +96,7 @@ func TestProblems(t *testing.T) {
 		wantFaults(t, err, "config-invalid", path, want)
 	}
 	_, err := config.ReadJoin(file(t, joinHeader+"token: [abcdef.0123456789abcdef]\ncontrolPlane: abcdef.0123456789abcdef\n", 0o600))
-	wantFaults(t, err, "config-invalid", "", "line 3: cannot unmarshal", "line 4: cannot unmarshal")
+	wantFaults(t, err, "config-invalid", "", `:3": it must be a text`, `:4": it must be true or false`)
 	if strings.Contains(err.Error(), "0123456789") {
 		t.Errorf("the error tells the token: %v", err)
 	}
@@ -108,7 +109,7 @@ func wantFaults(t *testing.T, err error, id, path string, want ...string) {
 		t.Fatalf("got %v, want %q", err, want)
 	}
 	for i, f := range all {
-		if f.ID != id || f.Next == "" || !strings.Contains(f.Op, path) || !strings.Contains(f.Err.Error(), want[i]) {
+		if f.ID != id || f.Next == "" || !strings.Contains(f.Op, path) || !strings.Contains(f.Error(), want[i]) {
 			t.Errorf("got [%s] %v, want [%s] %s", f.ID, f, id, want[i])
 		}
 	}
@@ -153,16 +154,35 @@ func TestDocumentedExamples(t *testing.T) {
 	if len(found) != 3 {
 		t.Fatalf("there are %d examples", len(found))
 	}
-	e, err := config.ReadInit(file(t, string(found[2][1]), 0o600))
+	e, _, err := config.ReadInit(file(t, string(found[2][1]), 0o600))
 	if err != nil || len(e.Etcd.External.Endpoints) != 3 || e.Etcd.External.KeyFile != "/root/etcd/client.key" {
 		t.Error(err)
 	}
-	i, err := config.ReadInit(file(t, string(found[0][1]), 0o600))
+	i, _, err := config.ReadInit(file(t, string(found[0][1]), 0o600))
 	if err != nil || *i.PodCIDR != "10.32.0.0/16" {
 		t.Error(err)
 	}
 	j, err := config.ReadJoin(file(t, string(found[1][1]), 0o600))
 	if err != nil || len(j.DiscoveryTokenCACertHashes) != 1 {
 		t.Error(err)
+	}
+}
+
+// TestDocumentedCluster: so can the local cluster that docs/config.md shows, and its settings can be given to the components.
+func TestDocumentedCluster(t *testing.T) {
+	text, err := os.ReadFile("../../docs/config.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(text, -1)
+	if len(found) != 1 {
+		t.Fatalf("there are %d examples", len(found))
+	}
+	c, origin, err := config.ReadLocal(file(t, string(found[0][1]), 0o644))
+	if err != nil || len(c.Mounts) != 1 || *c.Workers != 2 {
+		t.Fatal(err)
+	}
+	for _, p := range c.Settings().Check("v1.37.1") {
+		t.Errorf("use %s: %v", origin.Field(p.Path...), p.Err)
 	}
 }

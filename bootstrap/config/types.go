@@ -2,13 +2,14 @@ package config
 
 import "time"
 
-// APIVersion is the version of both kinds.
+// APIVersion is the version of all kinds.
 const APIVersion = "slipway.dev/v1alpha1"
 
 // The kinds.
 const (
-	InitKind = "InitConfiguration"
-	JoinKind = "JoinConfiguration"
+	InitKind  = "InitConfiguration"
+	JoinKind  = "JoinConfiguration"
+	LocalKind = "LocalCluster"
 )
 
 // Header is what every file has.
@@ -49,7 +50,8 @@ type InitConfiguration struct {
 	Workloads              *bool          `yaml:"workloads,omitempty"`
 	UploadCerts            *bool          `yaml:"uploadCerts,omitempty"`
 	TokenTTL               *time.Duration `yaml:"tokenTTL,omitempty"`
-	Etcd                   *Etcd          `yaml:"etcd,omitempty"`
+	Components             `yaml:",inline"`
+	Etcd                   *Etcd `yaml:"etcd,omitempty"`
 }
 
 // Etcd says where etcd is, as kubeadm's does. It has no flag.

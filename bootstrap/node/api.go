@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -88,6 +89,9 @@ func (n *builder) api(name string, needs ...string) engine.Step {
 			return nil, nil
 		},
 		Do: func(ctx context.Context, progress func(string)) error {
+			if n.Node.ControlPlane {
+				return waitAPI(ctx, n.explained(ready, "kube-apiserver"), progress)
+			}
 			return waitAPI(ctx, ready, progress)
 		},
 	}
@@ -109,8 +113,9 @@ func await(ctx context.Context, what string, ready func(context.Context) error, 
 	last := ""
 	for {
 		err := ready(ctx)
-		if err == nil {
-			return nil
+		var never hopeless
+		if err == nil || errors.As(err, &never) {
+			return err
 		}
 		if ctx.Err() == nil && err.Error() != last {
 			last = err.Error()

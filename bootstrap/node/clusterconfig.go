@@ -76,7 +76,11 @@ func (n *builder) configMaps() ([]*corev1.ConfigMap, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write the cluster's configuration: %w", err)
 	}
-	kubelet, err := yaml.Marshal(n.kubeletConfiguration())
+	shared, err := n.kubeletConfiguration()
+	if err != nil {
+		return nil, err
+	}
+	kubelet, err := yaml.Marshal(shared)
 	if err != nil {
 		return nil, fmt.Errorf("write the kubelets' configuration: %w", err)
 	}

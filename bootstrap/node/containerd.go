@@ -25,7 +25,7 @@ const containerdConfigText = `version = 3
 sandbox = %q
 
 [plugins.'io.containerd.cri.v1.images'.registry]
-config_path = '/etc/containerd/certs.d'
+config_path = '` + containerdHosts + `'
 
 [plugins.'io.containerd.cri.v1.runtime']
 restrict_oom_score_adj = %t
@@ -87,10 +87,10 @@ func (n *builder) containerd(name string, needs ...string) engine.Step {
 			beside = besideText
 		}
 		config := fmt.Sprintf(containerdConfigText, beside, n.refs["pause"], restricted, runcProgram, cri.Driver() == "systemd")
-		return []engine.File{
-			{Path: containerdConfig, Data: []byte(config), Mode: 0o644},
-			{Path: containerdUnit, Data: []byte(containerdUnitText), Mode: 0o644},
-		}, nil
+		return append(mirrorFiles(n.Cluster.Mirrors),
+			engine.File{Path: containerdConfig, Data: []byte(config), Mode: 0o644},
+			engine.File{Path: containerdUnit, Data: []byte(containerdUnitText), Mode: 0o644},
+		), nil
 	}, needs...)
 	stop := s.Undo
 	s.Undo = n.ifOurs(unit, func(ctx context.Context) error {

@@ -79,7 +79,7 @@ func (n *builder) apiServer() component {
 	if !n.Cluster.Kubeadm {
 		own = append(own, "--encryption-provider-config="+bootstrap.EncryptionConfig)
 	}
-	return component{
+	return n.withSettings(component{
 		name: "kube-apiserver", cpu: "250m",
 		annotations: map[string]string{
 			"kubeadm.kubernetes.io/kube-apiserver.advertise-address.endpoint": net.JoinHostPort(address, strconv.Itoa(bootstrap.APIPort)),
@@ -123,7 +123,13 @@ func (n *builder) apiServer() component {
 			"--requestheader-group-headers=X-Remote-Group",
 			"--requestheader-username-headers=X-Remote-User",
 		}, own...),
-	}
+	})
+}
+
+// withSettings gives a component the arguments that the cluster's settings want.
+func (n *builder) withSettings(c component) component {
+	c.args, c.changed = n.Cluster.Settings.Args(c.name, n.Cluster.KubernetesVersion, c.args)
+	return c
 }
 
 // secureServing is what all servers of the control plane have in common.
@@ -133,7 +139,7 @@ func secureServing() []string {
 
 func (n *builder) controllerManager() component {
 	const kubeconfig = controllerManagerKubeconfig
-	return component{
+	return n.withSettings(component{
 		name: "kube-controller-manager", cpu: "200m",
 		host: loopback, port: bootstrap.ControllerManagerPort, scheme: corev1.URISchemeHTTPS, liveness: "/healthz", ready: "/healthz",
 		mounts: []mount{readOnlyDir("k8s-certs", pkiDir), readOnlyFile("kubeconfig", kubeconfig)},
@@ -159,12 +165,12 @@ func (n *builder) controllerManager() component {
 			"--cluster-cidr=" + n.Cluster.PodCIDR.String(),
 			"--service-cluster-ip-range=" + n.Cluster.ServiceCIDR.String(),
 		}, secureServing()...),
-	}
+	})
 }
 
 func (n *builder) scheduler() component {
 	const kubeconfig = kubernetesDir + "/scheduler.conf"
-	return component{
+	return n.withSettings(component{
 		name: "kube-scheduler", cpu: "100m",
 		host: loopback, port: bootstrap.SchedulerPort, scheme: corev1.URISchemeHTTPS, liveness: "/livez", ready: "/readyz",
 		mounts: []mount{readOnlyFile("kubeconfig", kubeconfig)},
@@ -175,5 +181,5 @@ func (n *builder) scheduler() component {
 			"--bind-address=" + loopback,
 			"--leader-elect=true",
 		}, secureServing()...),
-	}
+	})
 }

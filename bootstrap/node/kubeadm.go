@@ -62,13 +62,13 @@ type arg struct {
 	Value string `json:"value"`
 }
 
-// extraArgs are the flags that kubeadm would not give a component.
+// extraArgs are the flags that kubeadm would not give a component, or not with that value.
 func extraArgs(c component) []arg {
 	var out []arg
 	for _, text := range c.args {
 		name, value, _ := strings.Cut(strings.TrimPrefix(text, "--"), "=")
 		known := slices.ContainsFunc(kubeadmArgs(), func(prefix string) bool { return strings.HasPrefix(name, prefix) })
-		if !known {
+		if !known || slices.Contains(c.changed, name) {
 			out = append(out, arg{name, value})
 		}
 	}

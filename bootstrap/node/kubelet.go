@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -57,15 +60,15 @@ func (n *builder) kubeletUnit() engine.Unit {
 
 func (n *builder) kubelet(name string, needs ...string) engine.Step {
 	s := n.service(name, n.kubeletUnit(), []string{"network-online.target"}, func() ([]engine.File, error) {
-		config, err := yaml.Marshal(n.ownKubeletConfiguration())
+		own, err := n.ownKubeletConfiguration()
+		if err != nil {
+			return nil, err
+		}
+		config, err := yaml.Marshal(own)
 		if err != nil {
 			return nil, fmt.Errorf("write the kubelet's configuration: %w", err)
 		}
-		labels := ""
-		if n.Cluster.Balanced {
-			labels = " --node-labels=" + addons.BalancerLabel + "=true"
-		}
-		flags := fmt.Sprintf("KUBELET_KUBEADM_ARGS=\"--hostname-override=%s --node-ip=%s%s\"\n", n.Node.Name, n.Node.Address, labels)
+		flags := fmt.Sprintf("KUBELET_KUBEADM_ARGS=\"--hostname-override=%s --node-ip=%s%s\"\n", n.Node.Name, n.Node.Address, n.nodeLabels())
 		return []engine.File{
 			{Path: KubeletUnit, Data: []byte(kubeletUnitText), Mode: 0o644},
 			{Path: kubeletConfig, Data: config, Mode: 0o600},
@@ -96,9 +99,27 @@ func (n *builder) kubelet(name string, needs ...string) engine.Step {
 	return s
 }
 
+// nodeLabels is the flag for the labels that the node registers with, or nothing.
+func (n *builder) nodeLabels() string {
+	var all []string
+	if n.Cluster.Balanced {
+		all = append(all, addons.BalancerLabel+"=true")
+	}
+	for _, key := range slices.Sorted(maps.Keys(n.Node.Labels)) {
+		all = append(all, key+"="+n.Node.Labels[key])
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	return " --node-labels=" + strings.Join(all, ",")
+}
+
 // ownKubeletConfiguration is that of this node.
-func (n *builder) ownKubeletConfiguration() *kubelet.KubeletConfiguration {
-	c := n.kubeletConfiguration()
+func (n *builder) ownKubeletConfiguration() (*kubelet.KubeletConfiguration, error) {
+	c, err := n.kubeletConfiguration()
+	if err != nil {
+		return nil, err
+	}
 	c.ServerTLSBootstrap = n.Node.Serving == bootstrap.ServingRequested
 	if n.Node.Serving == bootstrap.ServingFile {
 		c.TLSCertFile, c.TLSPrivateKeyFile = certs.KubeletPKI+"/kubelet.crt", certs.KubeletPKI+"/kubelet.key"
@@ -106,12 +127,23 @@ func (n *builder) ownKubeletConfiguration() *kubelet.KubeletConfiguration {
 	if n.Node.ControlPlane && n.Cluster.Dedicated {
 		c.RegisterWithTaints = []corev1.Taint{{Key: controlPlaneLabel, Effect: corev1.TaintEffectNoSchedule}}
 	}
-	return c
+	for _, t := range n.Node.Taints {
+		c.RegisterWithTaints = append(c.RegisterWithTaints, corev1.Taint{Key: t.Key, Value: t.Value, Effect: corev1.TaintEffect(t.Effect)})
+	}
+	return c, nil
 }
 
-// kubeletConfiguration is that of all nodes of the cluster, also of those that join. What it leaves out has the
-// kubelet's own default.
-func (n *builder) kubeletConfiguration() *kubelet.KubeletConfiguration {
+// kubeletConfiguration is that of all nodes of the cluster, also of those that join, with the cluster's settings.
+func (n *builder) kubeletConfiguration() (*kubelet.KubeletConfiguration, error) {
+	c, err := n.Cluster.Settings.ConfigureKubelet(n.usualKubelet(), n.Cluster.KubernetesVersion)
+	if err != nil {
+		return nil, fmt.Errorf("merge the settings of the kubelet: %w", err)
+	}
+	return c, nil
+}
+
+// usualKubelet leaves out what has the kubelet's own default.
+func (n *builder) usualKubelet() *kubelet.KubeletConfiguration {
 	on, off := true, false
 	pids := int64(4096) // one pod must not take all process ids of a node
 	c := &kubelet.KubeletConfiguration{

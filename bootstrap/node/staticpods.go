@@ -33,6 +33,8 @@ const (
 type component struct {
 	name string
 	args []string
+	// changed are the names of the flags that the cluster's settings have changed or added.
+	changed []string
 
 	annotations map[string]string
 	cpu         string
@@ -125,7 +127,7 @@ func (n *builder) controllers(name string, needs ...string) engine.Step {
 				return err
 			}
 			const what = "wait for the controller manager and the scheduler"
-			if err := await(ctx, what, healthy, progress); err != nil {
+			if err := await(ctx, what, n.explained(healthy, all[0].name, all[1].name), progress); err != nil {
 				return fault.New("controllers-not-ready", what, err,
 					"look at their logs and the kubelet's on this host; run the same command again to go on")
 			}

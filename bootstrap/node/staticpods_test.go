@@ -97,7 +97,10 @@ func TestNobodyProfiles(t *testing.T) {
 func TestKubeletConfiguration(t *testing.T) {
 	for i, s := range testSpecs(t) {
 		s.Node.Shared = i%2 == 0
-		c := testBuilder(t, s).ownKubeletConfiguration()
+		c, err := testBuilder(t, s).ownKubeletConfiguration()
+		if err != nil {
+			t.Fatal(err)
+		}
 		switch {
 		case *c.Authentication.Anonymous.Enabled, !*c.Authentication.Webhook.Enabled, c.Authorization.Mode != "Webhook",
 			c.ReadOnlyPort != 0, !c.RotateCertificates, *c.EnableProfilingHandler:

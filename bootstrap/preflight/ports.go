@@ -3,17 +3,14 @@ package preflight
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strconv"
 
-	"github.com/prometheus/procfs"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/internal/hostnet"
 )
 
 // Port is one that a node listens on.
@@ -72,7 +69,7 @@ func ports(ctx context.Context, f Facts) []Finding {
 	}
 	var out []Finding
 	for _, p := range f.Ports {
-		err := p.listen(ctx)
+		err := p.onHost().Try(ctx)
 		switch {
 		case err == nil:
 		case errors.Is(err, unix.EADDRINUSE):
@@ -84,72 +81,18 @@ func ports(ctx context.Context, f Facts) []Finding {
 	return out
 }
 
-func (p Port) listen(ctx context.Context) error {
-	host := ""
+func (p Port) onHost() hostnet.Port {
+	host := hostnet.Port{Port: p.Port, UDP: p.UDP}
 	if p.Host.IsValid() {
-		host = p.Host.String()
+		host.Host = p.Host.String()
 	}
-	to := net.JoinHostPort(host, strconv.Itoa(p.Port))
-	var config net.ListenConfig
-	if p.UDP {
-		conn, err := config.ListenPacket(ctx, "udp", to)
-		if err != nil {
-			return err
-		}
-		return conn.Close()
-	}
-	listener, err := config.Listen(ctx, "tcp", to)
-	if err != nil {
-		return err
-	}
-	return listener.Close()
+	return host
 }
 
-// holder names the process that has a port, if that can be found out: it may be the kernel, or one of another
-// namespace.
+// holder names the process that has a port, if that can be found out.
 func (f Facts) holder(p Port) string {
-	proc, err := procfs.NewFS(f.path("/proc"))
-	if err != nil {
-		return ""
-	}
-	sockets := socketsOn(p)
-	processes, err := proc.AllProcs()
-	if err != nil {
-		return ""
-	}
-	for _, process := range processes {
-		open, err := process.FileDescriptorTargets()
-		if err != nil || !slices.ContainsFunc(open, func(name string) bool { return slices.Contains(sockets, name) }) {
-			continue // err: it has ended
-		}
-		if name, err := process.Comm(); err == nil {
-			return fmt.Sprintf(" by %q, process %d", name, process.PID)
-		}
+	if name := p.onHost().Holder(f.path("/proc")); name != "" {
+		return " by " + name
 	}
 	return ""
-}
-
-// The states of sockets that hold a port: include/net/tcp_states.h of the kernel. A UDP socket that is not
-// connected has that of a closed one.
-const (
-	tcpListening = 10
-	udpUnbound   = 7
-)
-
-// socketsOn gives the names that the sockets on a port have in /proc/PID/fd.
-func socketsOn(p Port) []string {
-	list, state := netlink.SocketDiagTCP, uint8(tcpListening)
-	if p.UDP {
-		list, state = netlink.SocketDiagUDP, udpUnbound
-	}
-	var out []string
-	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		sockets, _ := list(family) // a kernel that cannot list them only leaves the holder without a name
-		for _, s := range sockets {
-			if s.State == state && int(s.ID.SourcePort) == p.Port {
-				out = append(out, fmt.Sprintf("socket:[%d]", s.INode))
-			}
-		}
-	}
-	return out
 }

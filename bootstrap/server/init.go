@@ -11,12 +11,14 @@ import (
 	"time"
 
 	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/config"
 	"slipway.dev/slipway/bootstrap/discovery"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/bootstrap/fleet"
 	"slipway.dev/slipway/bootstrap/invite"
 	"slipway.dev/slipway/bootstrap/node"
 	"slipway.dev/slipway/bootstrap/preflight"
+	"slipway.dev/slipway/bootstrap/settings"
 	"slipway.dev/slipway/certs"
 	"slipway.dev/slipway/images/registry"
 	"slipway.dev/slipway/internal/fault"
@@ -61,6 +63,9 @@ type InitOptions struct {
 	UploadCerts          bool
 	TokenTTL             time.Duration
 	ExternalEtcd         *ExternalEtcd // nil: a member on each control plane
+	Settings             settings.Settings
+	// Origin says where the options come from, for errors; it may be nil.
+	Origin *config.Origin
 }
 
 // Cluster is what Init and Join have to say at their end.
@@ -78,29 +83,29 @@ type Cluster struct {
 
 func (o InitOptions) validate() error {
 	var errs []error
-	bad := func(what string, err error) {
-		errs = append(errs, fault.New("option-invalid", what, err, "see `slipway init --help`"))
+	bad := func(flag, value string, err error) {
+		errs = append(errs, fault.New("option-invalid", "use "+o.Origin.Flag(flag, value), err, "see `slipway init --help`"))
 	}
 	for _, r := range bootstrap.CheckRanges(netip.Prefix{}, o.PodCIDR, o.ServiceCIDR, 1) {
-		bad(fmt.Sprintf("use %s %v", r.Flag, r.Value), r.Err)
+		bad(r.Flag, r.Value.String(), r.Err)
 	}
 	if o.CNI != "calico" && o.CNI != "none" {
-		bad(fmt.Sprintf("use --cni %q", o.CNI), errors.New("it is calico or none"))
+		bad("--cni", strconv.Quote(o.CNI), errors.New("it is calico or none"))
 	}
 	if o.Keys != certs.ECDSA && o.Keys != certs.RSA {
-		bad(fmt.Sprintf("use --key-algorithm %q", o.Keys), fmt.Errorf("it is %q or %q", certs.ECDSA, certs.RSA))
+		bad("--key-algorithm", strconv.Quote(string(o.Keys)), fmt.Errorf("it is %q or %q", certs.ECDSA, certs.RSA))
 	}
 	if o.TokenTTL < 0 {
-		bad(fmt.Sprintf("use --token-ttl %v", o.TokenTTL), errors.New("it is negative"))
+		bad("--token-ttl", o.TokenTTL.String(), errors.New("it is negative"))
 	}
 	if _, err := endpointOf(o.Endpoint, netip.IPv4Unspecified()); err != nil {
-		bad(fmt.Sprintf("use --control-plane-endpoint %q", o.Endpoint), err)
+		bad("--control-plane-endpoint", strconv.Quote(o.Endpoint), err)
 	}
 	if o.ExternalEtcd != nil && !exists(stateFile()) { // an earlier run has taken the files already
 		_, err := o.ExternalEtcd.read(time.Now())
 		errs = append(errs, err)
 	}
-	return errors.Join(append(errs, o.checkVirtualIP())...)
+	return errors.Join(append(errs, o.checkVirtualIP(), o.checkSettings(o.KubernetesVersion))...)
 }
 
 // endpointOf adds what is left out.
@@ -290,6 +295,10 @@ func (o InitOptions) specify(ctx context.Context, n bootstrap.Node, b *source) (
 		ExtraSANs: o.ExtraSANs, Dedicated: !o.Workloads, NoCNI: o.CNI == "none", Balanced: true, UpstreamDNS: hasResolver(),
 		ExternalEtcd: o.ExternalEtcd.urls(),
 		VirtualIP:    o.VirtualIP,
+		Settings:     o.Settings,
+	}
+	if err := o.checkSettings(c.KubernetesVersion); err != nil {
+		return nil, err
 	}
 	now := time.Now()
 	external, err := o.external(now)

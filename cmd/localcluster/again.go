@@ -36,6 +36,10 @@ func (c *Cluster) same(o Options) error {
 	differs("service CIDR", k.ServiceCIDR, o.ServiceCIDR)
 	differs("Typha", k.Typha, o.Typha)
 	differs("keys", c.Keys, o.Keys)
+	differs("registry mirrors", describe(k.Mirrors), describe(fromNodes(o.mirrors, c.Network.Gateway)))
+	c.sameExtras(o, differs)
+	ports, _ := parsePorts(o.Publish) // what is wrong with them was said before
+	differs("published ports", fmt.Sprint(c.Network.Ports), fmt.Sprint(ports))
 	if o.Subnet.IsValid() {
 		differs("subnet", c.Subnet, o.Subnet)
 	}
@@ -86,13 +90,22 @@ func (c *Cluster) confirm(ctx context.Context, o Options, report engine.Report) 
 	if err := c.settle(ctx, started, report); err != nil { // of what was up, pods are the user's own affair
 		return err
 	}
+	if len(o.archives) > 0 {
+		if _, err := c.LoadImages(ctx, o.archives, report); err != nil {
+			return err
+		}
+	}
 	return c.merge(o.Kubeconfig)
 }
 
-// checkLayers finds out whether what the machines are made of is still in the cache.
+// checkLayers finds out whether what the machines are made of is still in the cache, and what they see of this computer is there.
 func (c *Cluster) checkLayers() error {
-	for _, dir := range append(slices.Clone(c.Layers), c.Bundle) {
-		if _, err := os.Stat(dir); err != nil {
+	needed := append(slices.Clone(c.Layers), c.Bundle)
+	for _, m := range c.Mounts {
+		needed = append(needed, m.HostPath)
+	}
+	for _, path := range needed {
+		if _, err := os.Stat(path); err != nil {
 			return fault.New("machine-files-missing", fmt.Sprintf("start the machines of cluster %q", c.Name()), err,
 				"put that back, or remove the cluster with `slipway down "+c.Name()+"` and build the bundle again")
 		}

@@ -21,6 +21,9 @@ func Down(ctx context.Context, d Dirs, name, kubeconfig string) error {
 		return err
 	}
 	if _, err := os.Stat(home(d, name)); err != nil {
+		if unlock, err := lock(d, name); err == nil {
+			unlock() // which also removes the lock of a launch that was killed before it had made anything else
+		}
 		_, err := Open(d, name)
 		return err
 	}

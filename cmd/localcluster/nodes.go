@@ -127,7 +127,7 @@ func (c *Cluster) newNode(controlPlane bool) (bootstrap.Node, error) {
 			n.Name = name
 		}
 	}
-	last := sharedAddress(c.Subnet).Addr()
+	last := afterNodes(c.Subnet)
 	for a := c.Network.Gateway.Next(); a.Less(last); a = a.Next() {
 		if !c.has(func(o bootstrap.Node) bool { return o.Address == a }) {
 			n.Address = a
@@ -177,7 +177,11 @@ func (c *Cluster) bringIn(ctx context.Context, report engine.Report) error {
 		return err
 	}
 	ready := func(ctx context.Context, s *bootstrap.NodeSpec) (*fleet.Host, error) {
-		return c.machine(ctx, p, s, report)
+		m, err := c.machine(ctx, p, s, report)
+		if err != nil {
+			return nil, err
+		}
+		return hostOf(m), nil
 	}
 	return fleet.Converge(ctx, specs, ready, report)
 }
@@ -231,6 +235,7 @@ func (c *Cluster) share(ctx context.Context, report engine.Report) error {
 	if !c.Cluster.VirtualIP.IsValid() {
 		c.Cluster.VirtualIP = sharedAddress(c.Subnet)
 		c.Cluster.Endpoint = fleet.APIAddress(c.Cluster.VirtualIP.Addr())
+		c.Network.Front = c.Cluster.VirtualIP.Addr()
 		if err := c.save(); err != nil {
 			return err
 		}

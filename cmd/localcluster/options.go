@@ -3,10 +3,17 @@ package localcluster
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
+	"strconv"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/validation"
+
 	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/config"
+	"slipway.dev/slipway/bootstrap/settings"
 	"slipway.dev/slipway/certs"
 	"slipway.dev/slipway/images/registry"
 	"slipway.dev/slipway/internal/fault"
@@ -22,11 +29,23 @@ type Options struct {
 	Egress                 bool
 	Subnet                 netip.Prefix // of the machines; zero: the first free one
 	PodCIDR, ServiceCIDR   netip.Prefix
+	Publish                []string // ports of this computer's loopback that lead to NodePorts: [ADDRESS:]PORT:NODEPORT[/PROTOCOL]
 	Typha                  bool
 	Keys                   certs.Algorithm
 	Wait                   time.Duration
-	Keep                   bool   // what could not be completed
-	Kubeconfig             string // the file that the cluster's context is merged into
+	Keep                   bool               // what could not be completed
+	Kubeconfig             string             // the file that the cluster's context is merged into
+	Images                 []string           // archives of images that all nodes get
+	Mirrors                []string           // of registries, [HOST=]URL each; Registry.CA is theirs too
+	archives               Archives           // Images, opened
+	mirrors                []bootstrap.Mirror // Mirrors, parsed
+	DNSDomain              string
+	CNI                    string // calico or none
+	Mounts                 []Mount
+	ControlPlane, Worker   Role // what nodes of each role register with
+	Settings               settings.Settings
+	// Origin says where the options come from, for errors; it may be nil.
+	Origin *config.Origin
 }
 
 // The pool for machines, out of which each cluster takes a /24.
@@ -38,36 +57,80 @@ const (
 // maxNodes keeps all machines of a cluster inside its /24.
 const maxNodes = 100
 
-func (o Options) validate() error {
-	errs := []error{CheckName(o.Name)}
-	bad := func(what string, err error) {
-		errs = append(errs, fault.New("option-invalid", what, err, "see `slipway up --help`"))
-	}
+// Validate finds all that is wrong with the options, as far as they say it themselves.
+func (o Options) Validate() error {
+	errs := []error{o.checkName()}
+	bad := o.refuse(&errs)
 	if o.ControlPlanes < 1 || o.ControlPlanes%2 == 0 {
-		bad(fmt.Sprintf("use --control-planes %d", o.ControlPlanes), errors.New("etcd wants an odd number of members"))
+		bad("--control-planes", o.ControlPlanes, errors.New("etcd wants an odd number of members"))
 	}
 	if o.Workers < 0 || o.ControlPlanes+o.Workers > maxNodes {
-		bad(fmt.Sprintf("use --workers %d", o.Workers), fmt.Errorf("a local cluster has at most %d nodes", maxNodes))
+		bad("--workers", o.Workers, fmt.Errorf("a local cluster has at most %d nodes", maxNodes))
 	}
 	if o.Keys != certs.ECDSA && o.Keys != certs.RSA {
-		bad(fmt.Sprintf("use --key-algorithm %q", o.Keys), fmt.Errorf("it is %q or %q", certs.ECDSA, certs.RSA))
+		bad("--key-algorithm", strconv.Quote(string(o.Keys)), fmt.Errorf("it is %q or %q", certs.ECDSA, certs.RSA))
 	}
 	if o.Wait <= 0 {
-		bad(fmt.Sprintf("use --wait %v", o.Wait), errors.New("it is not a time to wait"))
+		bad("--wait", o.Wait, errors.New("it is not a time to wait"))
 	}
+	return errors.Join(append(errs, o.checkNetwork(), o.checkMounts(), o.checkRoles(), o.checkSettings(o.version()))...)
+}
+
+// refuse gives what adds a problem with an option, named as the user has given it.
+func (o Options) refuse(errs *[]error) func(flag string, value any, err error) {
+	return func(flag string, value any, err error) {
+		*errs = append(*errs, fault.New("option-invalid", "use "+o.Origin.Flag(flag, fmt.Sprint(value)), err, "see `slipway up --help`"))
+	}
+}
+
+func (o Options) checkName() error {
+	err := CheckName(o.Name)
+	var f *fault.Error
+	if errors.As(err, &f) {
+		f.Op = "use " + o.Origin.Flag("--name", strconv.Quote(o.Name))
+	}
+	return err
+}
+
+func (o Options) checkNetwork() error {
+	var errs []error
+	bad := o.refuse(&errs)
 	if err := checkSubnet(o.Subnet, o.ControlPlanes+o.Workers); err != nil {
-		bad(fmt.Sprintf("use --subnet %v", o.Subnet), err)
+		bad("--subnet", o.Subnet, err)
 	}
 	for _, r := range bootstrap.CheckRanges(o.Subnet, o.PodCIDR, o.ServiceCIDR, o.ControlPlanes+o.Workers) {
-		bad(fmt.Sprintf("use %s %v", r.Flag, r.Value), r.Err)
+		bad(r.Flag, r.Value, r.Err)
+	}
+	if o.CNI != "calico" && o.CNI != cniNone {
+		bad("--cni", strconv.Quote(o.CNI), errors.New("it is calico or none"))
+	}
+	if why := validation.IsDNS1123Subdomain(o.DNSDomain); len(why) > 0 {
+		bad("--dns-domain", strconv.Quote(o.DNSDomain), errors.New("it is not a domain, as in cluster.local"))
+	}
+	_, wrong := parsePorts(o.Publish)
+	for _, text := range slices.Sorted(maps.Keys(wrong)) {
+		bad("--publish", strconv.Quote(text), wrong[text])
 	}
 	return errors.Join(errs...)
 }
 
-// checkSubnet wants an address for each node, besides those of the network, the bridge, what control planes share, and broadcasts.
+// cniNone leaves the pods' network to the user.
+const cniNone = "none"
+
+// checkSubnet wants an address for each node, besides those of the network, the bridge, Services of type LoadBalancer, what control
+// planes share, and broadcasts.
 func checkSubnet(subnet netip.Prefix, nodes int) error {
-	if need := nodes + 4; subnet.IsValid() && bootstrap.Addresses(subnet) < need {
-		return fmt.Errorf("it has %d addresses, %d are needed", bootstrap.Addresses(subnet), need)
+	if !subnet.IsValid() {
+		return nil
+	}
+	const network, others = 2, 4
+	all := bootstrap.Addresses(subnet)
+	room := all - others
+	if r := reserved(subnet); r.IsValid() {
+		room = all - network - 2*bootstrap.Addresses(r)
+	}
+	if nodes > room {
+		return fmt.Errorf("it has %d addresses, of which nodes can have %d, and these are %d", all, max(room, 0), nodes)
 	}
 	return nil
 }

@@ -18,13 +18,13 @@ import (
 
 func goodOptions() Options {
 	return Options{
-		Name: "a", ControlPlanes: 1, Wait: time.Minute, Keys: certs.ECDSA,
+		Name: "a", ControlPlanes: 1, Wait: time.Minute, Keys: certs.ECDSA, CNI: "calico", DNSDomain: "cluster.local",
 		PodCIDR: netip.MustParsePrefix(bootstrap.DefaultPodCIDR), ServiceCIDR: netip.MustParsePrefix(bootstrap.DefaultServiceCIDR),
 	}
 }
 
 func TestValidate(t *testing.T) {
-	if err := goodOptions().validate(); err != nil {
+	if err := goodOptions().Validate(); err != nil {
 		t.Errorf("the defaults: %v", err)
 	}
 	for _, tt := range []struct {
@@ -47,13 +47,15 @@ func TestValidate(t *testing.T) {
 		{"no services", func(o *Options) { o.ServiceCIDR = netip.Prefix{} }, []string{"option-invalid"}},
 		{"no pods", func(o *Options) { o.PodCIDR = netip.Prefix{} }, []string{"option-invalid"}},
 		{"few nodes", func(o *Options) { o.Subnet, o.Workers = netip.MustParsePrefix("10.1.0.0/29"), 5 }, []string{"option-invalid"}},
+		{"ports", func(o *Options) { o.Publish = []string{"80:80", "80:30080", "80:30081", "x"} },
+			[]string{"option-invalid", "option-invalid", "option-invalid"}},
 		{"all at once", func(o *Options) { o.Name, o.ControlPlanes = "-", 4 }, []string{"name-invalid", "option-invalid"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o := goodOptions()
 			tt.change(&o)
 			var got []string
-			for _, f := range fault.All(o.validate()) {
+			for _, f := range fault.All(o.Validate()) {
 				got = append(got, f.ID)
 				if f.Next == "" {
 					t.Errorf("%v has no advice", f)
@@ -85,6 +87,7 @@ func TestNameServers(t *testing.T) {
 func TestNewRecord(t *testing.T) {
 	o := goodOptions()
 	o.ControlPlanes, o.Workers, o.Subnet = 3, 1, netip.MustParsePrefix("10.89.7.0/24")
+	o.Publish = []string{"8080:30080"}
 	r := newRecord(o, &images.Bundle{}, &images.Unpacked{}, "/self")
 	var got []string
 	for _, n := range r.Nodes {
@@ -98,6 +101,9 @@ func TestNewRecord(t *testing.T) {
 	if r.Cluster.Endpoint != "10.89.7.254:6443" || r.Cluster.VirtualIP != netip.MustParsePrefix("10.89.7.254/24") || len(r.Cluster.ControlPlanes) != 3 || r.Cluster.UpstreamDNS {
 		t.Errorf("cluster %+v", r.Cluster)
 	}
+	if n := r.Network; n.Front.String() != "10.89.7.254" || n.Behind != r.Cluster.LoadBalancers || len(n.Ports) != 1 {
+		t.Errorf("network %+v", n)
+	}
 }
 
 // TestSameReference: what a tag meant when the cluster was made it goes on to mean, so no registry is asked.
@@ -109,7 +115,7 @@ func TestSameReference(t *testing.T) {
 	made := &Cluster{dirs: d}
 	made.Bundle, made.Asked, made.Keys = "/cache/bundles/"+strings.Replace(hash, ":", "-", 1), askedRef(o), o.Keys
 	made.Cluster.ControlPlanes = []bootstrap.Member{{}}
-	made.Cluster.PodCIDR, made.Cluster.ServiceCIDR = o.PodCIDR, o.ServiceCIDR
+	made.Cluster.PodCIDR, made.Cluster.ServiceCIDR, made.Cluster.DNSDomain = o.PodCIDR, o.ServiceCIDR, o.DNSDomain
 	for bundle, same := range map[string]bool{
 		tag: true, "oci://other/name@" + hash: true, made.Bundle: true, // the digest is the bundle, wherever it comes from
 		"oci://registry:5000/bundle:v2": false, "oci://registry:5000/bundle@" + strings.Replace(hash, "e3", "00", 1): false, "/b": false,

@@ -73,10 +73,10 @@ func newRecord(o Options, b *images.Bundle, u *images.Unpacked, self string) Rec
 	gateway := o.Subnet.Masked().Addr().Next()
 	r := Record{
 		Version: recordVersion, Created: time.Now().UTC(), Subnet: o.Subnet, Keys: o.Keys, Bundle: b.Dir(), Asked: askedRef(o),
-		Layers: []string{self, u.Files, u.Rootfs}, Programs: u.Files, Store: u.Containerd,
+		Mounts: o.Mounts, Layers: []string{self, u.Files, u.Rootfs}, Programs: u.Files, Store: u.Containerd,
 		Network: local.Network{
 			Cluster: o.Name, Subnet: o.Subnet, Gateway: gateway,
-			Fenced: []netip.Prefix{o.PodCIDR, o.ServiceCIDR}, Egress: o.Egress,
+			Fenced: []netip.Prefix{o.PodCIDR, o.ServiceCIDR}, Egress: o.Egress, Loopback: loopbackPorts(o.mirrors),
 		},
 	}
 	if o.Egress {
@@ -93,17 +93,21 @@ func newRecord(o Options, b *images.Bundle, u *images.Unpacked, self string) Rec
 		if !n.ControlPlane {
 			n.Name = fmt.Sprintf("%s-worker-%d", o.Name, i+1-o.ControlPlanes)
 		}
+		o.register(&n)
 		r.Nodes = append(r.Nodes, n)
 	}
 	shared := sharedAddress(o.Subnet)
+	r.Network.Ports, _ = parsePorts(o.Publish) // what is wrong with them was said before
+	r.Network.Front, r.Network.Behind = r.Nodes[0].Address, reserved(o.Subnet)
 	r.Cluster = bootstrap.Cluster{
 		Name: o.Name, KubernetesVersion: b.KubernetesVersion(), PodCIDR: o.PodCIDR, ServiceCIDR: o.ServiceCIDR,
-		DNSDomain: bootstrap.DefaultDNSDomain, Endpoint: fleet.APIAddress(r.Nodes[0].Address), Workers: o.Workers,
-		UpstreamDNS: len(r.Resolvers) > 0, Typha: o.Typha, Dedicated: o.Workers > 0,
+		DNSDomain: o.DNSDomain, NoCNI: o.CNI == cniNone, Settings: o.Settings, Endpoint: fleet.APIAddress(r.Nodes[0].Address),
+		Workers: o.Workers, UpstreamDNS: len(r.Resolvers) > 0, Typha: o.Typha, Dedicated: o.Workers > 0,
+		Mirrors: fromNodes(o.mirrors, gateway), LoadBalancers: r.Network.Behind,
 		Balanced: true, Closed: true, ExtraSANs: []string{shared.Addr().String()},
 	}
 	if o.ControlPlanes > 1 {
-		r.Cluster.VirtualIP, r.Cluster.Endpoint = shared, fleet.APIAddress(shared.Addr())
+		r.Cluster.VirtualIP, r.Cluster.Endpoint, r.Network.Front = shared, fleet.APIAddress(shared.Addr()), shared.Addr()
 	}
 	for _, n := range r.Nodes[:o.ControlPlanes] {
 		r.Cluster.ControlPlanes = append(r.Cluster.ControlPlanes, bootstrap.Member{Name: n.Name, Address: n.Address})
@@ -136,7 +140,7 @@ func (c *Cluster) machineSpec(n bootstrap.Node) (local.MachineSpec, error) {
 	s := local.MachineSpec{
 		Cluster: c.Name(), Name: n.Name, Address: n.Address,
 		Layers:        c.Layers,
-		Binds:         append(dataBinds(), local.Bind{Source: c.Bundle, Target: bundleTarget, ReadOnly: true}),
+		Binds:         append(append(dataBinds(), local.Bind{Source: c.Bundle, Target: bundleTarget, ReadOnly: true}), c.binds(n)...),
 		OnLink:        []netip.Prefix{c.Cluster.ServiceCIDR, podGateway()},
 		AuthorizedKey: string(ssh.MarshalAuthorizedKey(signer.PublicKey())),
 		Hosts:         map[string]netip.Addr{},
@@ -144,6 +148,11 @@ func (c *Cluster) machineSpec(n bootstrap.Node) (local.MachineSpec, error) {
 	}
 	for _, other := range c.allNodes() {
 		s.Hosts[other.Name] = other.Address
+	}
+	for _, m := range c.Cluster.Mirrors {
+		if host := mirrorURL(m).Hostname(); nameOfThisComputer(host) {
+			s.Hosts[host] = c.Network.Gateway
+		}
 	}
 	if c.Bare {
 		s.Binds, s.OnLink = c.bareBinds(), nil

@@ -39,6 +39,7 @@ type Record struct {
 	Shares []Share `json:"shares,omitempty"`
 	// Joining are further nodes, whose addition began and was not completed.
 	Joining []bootstrap.Node `json:"joining,omitempty"`
+	Mounts  []Mount          `json:"mounts,omitempty"`
 	// Removing is set as soon as its removal began: from then on it can only be removed.
 	Removing bool `json:"removing,omitempty"`
 	// Starting is set from the start of its machines until all is ready again. Unready are the workloads that were not ready

@@ -150,10 +150,7 @@ func (s *settling) notReady(ctx context.Context) []string {
 	}
 	ready := map[string]bool{}
 	for _, n := range nodes.Items {
-		for _, cond := range n.Status.Conditions {
-			ready[n.Name] = ready[n.Name] || cond.Type == corev1.NodeReady && cond.Status == corev1.ConditionTrue &&
-				!cond.LastHeartbeatTime.Time.Before(s.since[n.Name])
-		}
+		ready[n.Name] = s.saysReady(n)
 	}
 	for _, l := range leases.Items {
 		ready[l.Name] = ready[l.Name] && isGood(l.Spec)
@@ -165,6 +162,15 @@ func (s *settling) notReady(ctx context.Context) []string {
 		}
 	}
 	return out
+}
+
+// saysReady is about what a node has said since its machine was started. Without a network of ours it is enough that it has said
+// anything.
+func (s *settling) saysReady(n corev1.Node) bool {
+	return slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
+		good := c.Status == corev1.ConditionTrue || s.Cluster.Cluster.NoCNI
+		return c.Type == corev1.NodeReady && good && !c.LastHeartbeatTime.Time.Before(s.since[n.Name])
+	})
 }
 
 func isGood(l coordinationv1.LeaseSpec) bool {

@@ -30,6 +30,7 @@ type Status struct {
 	ControlPlane []ComponentStatus `json:"controlPlane"`
 	Addons       []AddonStatus     `json:"addons"`
 	Certificates []Certificate     `json:"certificates"`
+	Ports        []string          `json:"ports,omitempty"` // published on this computer's loopback
 }
 
 // NodeStatus is one node.
@@ -108,7 +109,7 @@ func (c *Cluster) Status(ctx context.Context) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Status{Name: c.Name(), State: c.stateOf(machines), Nodes: c.nodes(nil, machines)}
+	s := &Status{Name: c.Name(), State: c.stateOf(machines), Nodes: c.nodes(nil, machines), Ports: c.Ports()}
 	if s.State == stateStopped || s.State == statePaused { // nobody would answer
 		return s, nil
 	}

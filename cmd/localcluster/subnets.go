@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 
 	"slipway.dev/slipway/internal/fault"
@@ -14,12 +15,23 @@ import (
 // lockSubnets lets one launch at a time choose a subnet, until its record says which. Two that begin at the same moment would
 // find the same one free.
 func lockSubnets(ctx context.Context, d Dirs) (func(), error) {
-	dir := filepath.Join(d.Run, "locks")
-	held, err := flock.Wait(ctx, filepath.Join(dir, "subnets"), flock.Exclusive)
+	held, err := flock.Wait(ctx, subnetsLock(d), flock.Exclusive)
 	if err != nil {
 		return nil, fmt.Errorf("wait for another slipway: %w", err)
 	}
 	return held.Remove, nil
+}
+
+func subnetsLock(d Dirs) string { return filepath.Join(d.Run, "locks", "subnets") }
+
+// dropSubnetsLock removes the lock of a launch that was killed while it had it.
+func dropSubnetsLock(d Dirs) {
+	if _, err := os.Stat(subnetsLock(d)); err != nil {
+		return
+	}
+	if held, err := flock.Try(subnetsLock(d), flock.Exclusive); err == nil {
+		held.Remove()
+	}
 }
 
 // chooseSubnet gives the wanted subnet, or the first free one. What is only recorded yet is taken too.

@@ -26,9 +26,14 @@ const bundleTarget = "/var/lib/slipway/bundle"
 // Up launches the cluster, or completes one that was interrupted. One that is up is left as it is. What this very call began and
 // could not complete is removed again, unless it is to be kept or was interrupted by ctx.
 func Up(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster, error) {
-	if err := errors.Join(o.validate(), local.CheckRoot()); err != nil {
+	archives, err := OpenArchives(ctx, d, o.Images)
+	mirrors, merr := parseMirrors(o.Mirrors, o.Registry.CA)
+	if err := errors.Join(o.Validate(), local.CheckRoot(), merr, err); err != nil {
+		archives.Close()
 		return nil, err
 	}
+	defer archives.Close()
+	o.archives, o.mirrors = archives, mirrors
 	unlock, err := lock(d, o.Name)
 	if err != nil {
 		return nil, err
@@ -58,7 +63,7 @@ func launch(ctx context.Context, d Dirs, o Options, report engine.Report) (*Clus
 	if err == nil {
 		err = c.complete(ctx, o, report)
 	}
-	if err == nil || was || o.Keep || ctx.Err() != nil {
+	if err == nil || was || o.Keep || ctx.Err() != nil || c.Ready { // ready: it came up, and only images of the user's were not loaded
 		return c, c.explain(err)
 	}
 	return nil, errors.Join(c.explain(err), c.takeBack(context.WithoutCancel(ctx), report))
@@ -160,9 +165,14 @@ func prepare(ctx context.Context, d Dirs, o Options, report engine.Report) (*ima
 	if berr == nil && askedRef(o) == "" {
 		b, berr = openBundle(dir, o)
 	}
-	err := errors.Join(p.Check(ctx), certs.CheckKubeconfig(o.Kubeconfig), berr, checkSpace(d.State))
+	if b != nil && o.version() == "" {
+		berr = errors.Join(berr, o.checkSettings(b.KubernetesVersion()))
+	}
+	err := errors.Join(p.Check(ctx), certs.CheckKubeconfig(o.Kubeconfig), berr, checkSpace(d.State), o.archives.verified(ctx, report))
 	if err == nil && b == nil { // it may be large, and is not pulled in vain
-		b, err = pullBundle(ctx, d, o, report)
+		if b, err = pullBundle(ctx, d, o, report); err == nil {
+			err = o.checkSettings(b.KubernetesVersion())
+		}
 	}
 	if err != nil {
 		return nil, nil, err
@@ -187,12 +197,23 @@ func (c *Cluster) bringUp(ctx context.Context, o Options, report engine.Report) 
 	if err := errors.Join(c.checkLayers(), p.EnsureNetwork(ctx, c.Network)); err != nil {
 		return err
 	}
+	loads := launchLoads{archives: o.archives, report: report}
+	lctx, stop := context.WithCancel(ctx)
+	defer stop()
 	ready := func(ctx context.Context, s *bootstrap.NodeSpec) (*fleet.Host, error) {
-		return c.machine(ctx, p, s, report)
+		m, err := c.machine(ctx, p, s, report)
+		if err != nil {
+			return nil, err
+		}
+		loads.begin(lctx, m)
+		return hostOf(m), nil
 	}
 	if err := fleet.Converge(ctx, plan.Specs, ready, report); err != nil {
+		stop()
+		_ = loads.wait() // it was stopped
 		return err
 	}
+	notLoaded := loads.wait()
 	if err := c.merge(o.Kubeconfig); err != nil {
 		return err
 	}
@@ -200,7 +221,7 @@ func (c *Cluster) bringUp(ctx context.Context, o Options, report engine.Report) 
 	if err := c.save(); err != nil {
 		return err
 	}
-	return c.forgetKeys()
+	return errors.Join(c.forgetKeys(), notLoaded)
 }
 
 // forgetKeys removes the plan of a cluster that is up: its control planes have the keys of the authorities.
@@ -223,10 +244,11 @@ func (c *Cluster) plan() (*fleet.Plan, error) {
 	return &p, nil
 }
 
-// machine makes one machine and gives the way to it, as a step of its own in the events.
-func (c *Cluster) machine(ctx context.Context, p *local.Provider, s *bootstrap.NodeSpec, report engine.Report) (*fleet.Host, error) {
-	var m *local.Machine
-	err := engine.Run(ctx, s.Node.Name, []engine.Step{
+// machine makes one machine, as a step of its own in the events.
+func (c *Cluster) machine(
+	ctx context.Context, p *local.Provider, s *bootstrap.NodeSpec, report engine.Report,
+) (m *local.Machine, err error) {
+	err = engine.Run(ctx, s.Node.Name, []engine.Step{
 		oneStep("machine", func(ctx context.Context, _ func(string)) error {
 			store := filepath.Join(p.MachineDir(c.Name(), s.Node.Name), "containerd")
 			if err := (&images.Unpacked{Containerd: c.Store}).CloneContainerd(store); err != nil {
@@ -240,10 +262,7 @@ func (c *Cluster) machine(ctx context.Context, p *local.Provider, s *bootstrap.N
 			return err
 		}),
 	}, report)
-	if err != nil {
-		return nil, err
-	}
-	return hostOf(m), nil
+	return m, err
 }
 
 // createWhole starts a machine again that an interrupted launch has left with a bundle that was deleted since, and put back.
@@ -267,7 +286,7 @@ func (c *Cluster) createWhole(ctx context.Context, p *local.Provider, spec local
 // restartGrace is for machines on which no work runs yet.
 const restartGrace = 5 * time.Second
 
-// hostOf gives the way to a machine that runs.
+// hostOf is the way to a machine.
 func hostOf(m *local.Machine) *fleet.Host {
 	return &fleet.Host{Name: m.Name(), Run: func(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 		return m.Run(ctx, local.Command{Args: args, Stdin: stdin, Stdout: stdout, Stderr: stderr})

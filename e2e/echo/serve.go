@@ -34,6 +34,12 @@ func serve() int {
 		defer cancel()
 		ended <- server.Shutdown(last)
 	}()
+	packets, err := listenUDP(server.Addr, name)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return exitOther
+	}
+	defer packets.Close()
 	fmt.Println("listening on", server.Addr)
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
 		fmt.Fprintln(os.Stderr, err)

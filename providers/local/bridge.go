@@ -47,7 +47,12 @@ func addBridge(n Network) error {
 	if err := netlink.LinkSetUp(link); err != nil {
 		return fmt.Errorf("set bridge %q up: %w", name, err)
 	}
-	return nil
+	if n.opensLoopback() {
+		if err := routeLocalnet(name); err != nil {
+			return err
+		}
+	}
+	return addBehind(n, link)
 }
 
 func ensureBridge(name, cluster string) error {
@@ -61,6 +66,11 @@ func ensureBridge(name, cluster string) error {
 		return nil
 	}
 	return err
+}
+
+func hasBridge(cluster string) bool {
+	_, err := netlink.LinkByName(bridgeName(cluster))
+	return err == nil
 }
 
 func removeBridge(cluster string) error { return removeLink(bridgeName(cluster)) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -31,6 +32,11 @@ func addFirewall(n Network) error {
 	} else {
 		addSeclusion(c, t, n)
 	}
+	if n.opensLoopback() {
+		addGuard(c, t, bridgeName(n.Cluster))
+	}
+	addLoopback(c, t, n)
+	addPublishing(c, t, n)
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("write nft table %q: %w", t.Name, err)
 	}
@@ -60,16 +66,14 @@ func addSeclusion(c *nftables.Conn, t *nftables.Table, n Network) {
 	drop(c, t, forward, link(expr.MetaKeyIIFNAME, expr.CmpOpEq, bridge), link(expr.MetaKeyOIFNAME, expr.CmpOpNeq, bridge))
 	drop(c, t, forward, link(expr.MetaKeyIIFNAME, expr.CmpOpNeq, bridge), link(expr.MetaKeyOIFNAME, expr.CmpOpEq, bridge))
 	input := c.AddChain(filterChain(t, "input", nftables.ChainHookInput))
+	acceptLoopback(c, t, input, n)
 	drop(c, t, input, link(expr.MetaKeyIIFNAME, expr.CmpOpEq, bridge), ipv4(), destinationIsNot(n))
 }
 
 // addMasquerade hides machines behind this computer's address on their way out.
 func addMasquerade(c *nftables.Conn, t *nftables.Table, n Network) {
-	chain := c.AddChain(&nftables.Chain{
-		Name: "postrouting", Table: t, Type: nftables.ChainTypeNAT,
-		Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
-	})
-	match := flatten(link(expr.MetaKeyOIFNAME, expr.CmpOpNeq, bridgeName(n.Cluster)), ipv4(), sourceIn(n))
+	chain := c.AddChain(natChain(t, "postrouting", nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource))
+	match := flatten(link(expr.MetaKeyOIFNAME, expr.CmpOpNeq, bridgeName(n.Cluster)), ipv4(), addressIn(sourceOffset, n.Subnet))
 	c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: append(match, &expr.Masq{})})
 }
 
@@ -115,18 +119,26 @@ const (
 	addressLength     = 4
 )
 
-func sourceIn(n Network) []expr.Any {
-	mask := binaryutil.BigEndian.PutUint32(^uint32(0) << (32 - n.Subnet.Bits()))
+func addressIn(offset uint32, p netip.Prefix) []expr.Any {
+	mask := binaryutil.BigEndian.PutUint32(^uint32(0) << (32 - p.Bits()))
 	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: sourceOffset, Len: addressLength},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: addressLength},
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: addressLength, Mask: mask, Xor: make([]byte, addressLength)},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: n.Subnet.Addr().AsSlice()},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: p.Addr().AsSlice()},
 	}
 }
 
+func addressIs(offset uint32, a netip.Addr) []expr.Any {
+	return compareAddress(offset, expr.CmpOpEq, a)
+}
+
 func destinationIsNot(n Network) []expr.Any {
+	return compareAddress(destinationOffset, expr.CmpOpNeq, n.Gateway)
+}
+
+func compareAddress(offset uint32, op expr.CmpOp, a netip.Addr) []expr.Any {
 	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: destinationOffset, Len: addressLength},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: n.Gateway.AsSlice()},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: addressLength},
+		&expr.Cmp{Op: op, Register: 1, Data: a.AsSlice()},
 	}
 }

@@ -141,6 +141,15 @@ func missingFirewall(n Network) ([]string, error) {
 	if n.Egress {
 		want = []string{"postrouting"}
 	}
+	if n.opensLoopback() {
+		want = append(want, "guard")
+	}
+	if len(n.Ports) > 0 {
+		want = append(want, "publish")
+	}
+	if len(n.Loopback) > 0 {
+		want = append(want, "loopback")
+	}
 	t := firewallTable(n.Cluster)
 	for _, chain := range want {
 		rules, err := c.GetRules(t, &nftables.Chain{Name: chain, Table: t})

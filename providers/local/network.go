@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"reflect"
 
+	"golang.org/x/sys/unix"
+
 	"slipway.dev/slipway/internal/fault"
 )
 
@@ -21,6 +23,14 @@ type Network struct {
 	Gateway netip.Addr     `json:"gateway"` // this computer's address on the bridge
 	Fenced  []netip.Prefix `json:"fenced"`  // used inside the cluster only: blackholed on this computer
 	Egress  bool           `json:"egress"`  // machines may reach beyond the bridge
+	// Loopback are TCP ports of this computer's 127.0.0.1 that machines reach at the gateway's address.
+	Loopback []uint16 `json:"loopback,omitempty"`
+
+	// Front is the address of a machine, or one that moves between machines, to which published ports and the addresses
+	// behind it lead. It is all of a network that may change.
+	Front  netip.Addr   `json:"front,omitzero"`
+	Ports  []Port       `json:"ports,omitempty"`
+	Behind netip.Prefix `json:"behind,omitzero"` // a part of the subnet that no machine has
 }
 
 // EnsureNetwork makes the network of a cluster, or completes one that was half made or that lost something: machines that run
@@ -57,6 +67,7 @@ func (p *Provider) makeNetwork(ctx context.Context, s *networkState) error {
 	if err := p.replug(s.Network); err != nil {
 		return err
 	}
+	forgetFlows(s.Network, unix.IPPROTO_UDP)
 	if !s.Network.Egress {
 		return nil
 	}
@@ -72,6 +83,9 @@ func checkNetwork(n Network) error {
 	}
 	if !n.Subnet.Contains(n.Gateway) {
 		return fmt.Errorf("make network of cluster %q: gateway %q is not in subnet %q", n.Cluster, n.Gateway, n.Subnet)
+	}
+	if err := errors.Join(checkFront(n), checkPorts(n)); err != nil {
+		return err
 	}
 	for _, f := range n.Fenced {
 		if !f.IsValid() || !f.Addr().Is4() || f != f.Masked() {
@@ -97,23 +111,42 @@ func (p *Provider) recordNetwork(ctx context.Context, n Network) (*networkState,
 	if err != nil {
 		return nil, err
 	}
-	if have != nil {
-		return have, sameNetwork(have.Network, n)
-	}
 	others, err := p.networks()
 	if err != nil {
 		return nil, err
 	}
-	if err := p.checkFree(n, others); err != nil {
+	if have == nil {
+		err = p.checkFree(n, others)
+	}
+	if !hasBridge(n.Cluster) { // as after a restart of this computer; later nobody else can get the ports
+		err = errors.Join(err, checkPortsFree(ctx, n, others))
+	}
+	if err != nil {
 		return nil, err
+	}
+	if have != nil {
+		return p.moveFront(have, n)
 	}
 	s := &networkState{Version: stateVersion, Network: n, Metric: freeMetric(others)}
 	return s, writeState(p.networkFile(n.Cluster), s)
 }
 
+// moveFront records where the front is now. Everything else of a network stays as it is.
+func (p *Provider) moveFront(have *networkState, want Network) (*networkState, error) {
+	moved := have.Network.Front != want.Front
+	have.Network.Front = want.Front
+	if err := sameNetwork(have.Network, want); err != nil || !moved {
+		return have, err
+	}
+	return have, writeState(p.networkFile(want.Cluster), have)
+}
+
 func sameNetwork(have, want Network) error {
 	if len(have.Fenced) == 0 && len(want.Fenced) == 0 {
 		have.Fenced, want.Fenced = nil, nil
+	}
+	if len(have.Ports) == 0 && len(want.Ports) == 0 {
+		have.Ports, want.Ports = nil, nil
 	}
 	if reflect.DeepEqual(have, want) {
 		return nil
@@ -157,6 +190,7 @@ func (p *Provider) unmakeNetwork(cluster string) error {
 		return err
 	}
 	if s != nil {
+		forgetFlows(s.Network, unix.IPPROTO_TCP, unix.IPPROTO_UDP)
 		if err := removeFences(s.Metric); err != nil {
 			return err
 		}

@@ -62,7 +62,9 @@ func listenOutside(t *testing.T) (netns.NsHandle, net.Listener) {
 	if r.err != nil {
 		t.Fatal("make the outside:", r.err)
 	}
-	sh(t, "sysctl -qw net.ipv6.conf.uplink.disable_ipv6=1; ip address add "+uplinkAddress+"/24 dev uplink; ip link set uplink up")
+	sh(t, "sysctl -qw net.ipv6.conf.uplink.disable_ipv6=1; ip address add "+uplinkAddress+"/24 dev uplink; ip link set uplink up; "+
+		// The kernel tells of links that change one after the other only once in a second.
+		"timeout 10 sh -c 'until ip -br link show uplink | grep -q \" UP \"; do sleep 0.05; done'")
 	return r.ns, r.l
 }
 

@@ -31,6 +31,33 @@ func (m *Machine) Dial(ctx context.Context, network, address string) (net.Conn, 
 	return conn, nil
 }
 
+// DialUnix connects to a socket in the running machine's file system. Symbolic links on the way must be relative ones.
+func (m *Machine) DialUnix(ctx context.Context, name string) (net.Conn, error) {
+	conn, err := m.dialUnix(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("reach %q on machine %q: %w", name, m.Name(), err)
+	}
+	return conn, nil
+}
+
+func (m *Machine) dialUnix(ctx context.Context, name string) (net.Conn, error) {
+	if !m.Running() {
+		return nil, errors.New("it does not run")
+	}
+	root, err := os.OpenRoot(fmt.Sprintf("/proc/%d/root", m.pid))
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	dir, err := root.Open(strings.TrimPrefix(path.Dir(path.Clean("/"+name)), "/"))
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	// The directory by its descriptor is short, as a socket's name has to be, and nothing leads out of the machine.
+	return new(net.Dialer).DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), path.Base(name)))
+}
+
 // Put writes a file in the running machine, in one step, making the directories above it. The
 // path is followed as the machine sees it, its binds and /run included; symbolic links in it
 // must be relative ones.

@@ -124,7 +124,7 @@ func ownMounts(h home, s MachineSpec) []specs.Mount {
 func bind(source, target string, readOnly bool) specs.Mount {
 	options := []string{"rbind", "rprivate", "rw"}
 	if readOnly {
-		options[2] = "ro"
+		options[2] = "rro" // with what is mounted below it
 	}
 	return specs.Mount{Destination: target, Type: "bind", Source: source, Options: options}
 }

@@ -18,9 +18,9 @@ type claim struct {
 	by     string
 }
 
-// CheckNetwork tells whether the addresses of a network are free on this computer, changing
+// CheckNetwork tells whether the addresses and ports of a network are free on this computer, changing
 // nothing. What the cluster itself made already is no obstacle, nor are other clusters' fences.
-func (p *Provider) CheckNetwork(_ context.Context, n Network) error {
+func (p *Provider) CheckNetwork(ctx context.Context, n Network) error {
 	if err := checkNetwork(n); err != nil {
 		return err
 	}
@@ -28,7 +28,7 @@ func (p *Provider) CheckNetwork(_ context.Context, n Network) error {
 	if err != nil {
 		return err
 	}
-	return p.checkFree(n, all)
+	return errors.Join(p.checkFree(n, all), checkPortsFree(ctx, n, all))
 }
 
 func (p *Provider) checkFree(n Network, all []*networkState) error {

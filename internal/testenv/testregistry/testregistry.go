@@ -28,6 +28,7 @@ import (
 type Options struct {
 	IP             string // to listen on; empty: 127.0.0.1
 	TLS            bool
+	Name           string // that its certificate is good for, besides the IP
 	User, Password string // nobody else may do anything
 	Data           string // its directory; empty: a temporary one
 }
@@ -62,7 +63,7 @@ func Start(t *testing.T, o Options) *Registry {
 	tls, auth := "", ""
 	if o.TLS {
 		r.CA = filepath.Join(dir, "ca.crt")
-		certificate(t, dir, o.IP)
+		certificate(t, dir, o)
 		tls = fmt.Sprintf(", tls: {certificate: %q, key: %q}", filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"))
 	}
 	if o.User != "" {
@@ -138,8 +139,8 @@ func freeAddress(t *testing.T, ip string) string {
 	return l.Addr().String()
 }
 
-// certificate makes an authority, and a certificate of its for the address.
-func certificate(t *testing.T, dir, ip string) {
+// certificate makes an authority, and a certificate of its for the address and the name.
+func certificate(t *testing.T, dir string, o Options) {
 	t.Helper()
 	ca := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test registry CA"}, NotBefore: time.Now().Add(-time.Hour),
@@ -147,7 +148,10 @@ func certificate(t *testing.T, dir, ip string) {
 	}
 	leaf := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "test registry"}, NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
-		IPAddresses: []net.IP{net.ParseIP(ip)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		IPAddresses: []net.IP{net.ParseIP(o.IP)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	if o.Name != "" {
+		leaf.DNSNames = []string{o.Name}
 	}
 	caKey, leafKey := newKey(t), newKey(t)
 	for name, c := range map[string]struct {

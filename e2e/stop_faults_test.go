@@ -1,6 +1,8 @@
 package e2e_test
 
 import (
+	"bufio"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -78,5 +80,48 @@ for m in $MACHINES; do ip netns delete "slipway-$NAME.$m"; done
 		if kind != "files" && kind != "parents" {
 			inventory{kind: before[kind]}.compare(t, now)
 		}
+	}
+}
+
+// checkPowerKilled kills each command as soon as it has begun, and then as soon as a machine is done with; the same command
+// run again does what it should.
+func checkPowerKilled(t *testing.T, c cluster) {
+	for _, at := range []string{"started", "done"} {
+		for _, step := range []struct{ command, state string }{
+			{"stop", "stopped"}, {"start", "running"}, {"pause", "paused"}, {"resume", "running"}, {"restart", "running"},
+		} {
+			killWhen(t, at, step.command, c.name, "-o", "json")
+			begin := time.Now()
+			slipway(t, step.command, c.name)
+			t.Logf("%s, killed when a step had %s: again %.1f s", step.command, at, time.Since(begin).Seconds())
+			checkState(t, c.name, step.state)
+		}
+	}
+	c.kubectl(t, "get", "--raw", "/readyz")
+}
+
+// killWhen ends a command the hard way at its first event of that state.
+func killWhen(t *testing.T, state string, args ...string) {
+	t.Helper()
+	cmd := exec.Command(binary(), args...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	seen := false
+	for s := bufio.NewScanner(out); s.Scan(); {
+		var e struct{ State string }
+		if json.Unmarshal(s.Bytes(), &e) == nil && e.State == state && !seen {
+			seen = true
+			_ = cmd.Process.Kill() // or it has just ended
+		}
+	}
+	_ = cmd.Wait()
+	if !seen {
+		t.Errorf("%q said nothing of a step that has %s", args, state)
 	}
 }
