@@ -137,7 +137,7 @@ func network(t *testing.T) inventory {
 	all, out := takeInventory(t), inventory{}
 	for _, kind := range []string{"links", "addresses", "routes", "rules", "nft"} {
 		for _, line := range all[kind] {
-			out[kind] = append(out[kind], regexp.MustCompile(`@if\d+`).ReplaceAllString(line, ""))
+			out[kind] = append(out[kind], strings.TrimSpace(regexp.MustCompile(`@if\d+`).ReplaceAllString(line, "")))
 		}
 	}
 	return out
@@ -205,15 +205,15 @@ func faultNetwork(t *testing.T) {
 // cableOf finds this computer's end of a machine's link by the index that the machine has of it.
 func cableOf(t *testing.T, machine string) string {
 	t.Helper()
-	for _, m := range clusterMachines(t, "flt") {
-		if m.Name() == machine {
-			peer := strings.TrimSpace(runHere(t, "nsenter", "--net=/run/netns/slipway-flt."+machine, "cat", "/sys/class/net/eth0/iflink"))
-			for _, line := range lines(t, "ip", "-o", "link") {
-				if f := strings.Fields(line); f[0] == peer+":" {
-					name, _, _ := strings.Cut(strings.TrimSuffix(f[1], ":"), "@")
-					return name
-				}
-			}
+	inside := runHere(t, "ip", "-netns", "slipway-flt."+machine, "-o", "link", "show", "eth0")
+	peer := regexp.MustCompile(`eth0@if(\d+):`).FindStringSubmatch(inside)
+	if peer == nil {
+		t.Fatalf("eth0 of %s: %s", machine, inside)
+	}
+	for _, line := range lines(t, "ip", "-o", "link") {
+		if f := strings.Fields(line); f[0] == peer[1]+":" {
+			name, _, _ := strings.Cut(strings.TrimSuffix(f[1], ":"), "@")
+			return name
 		}
 	}
 	t.Fatalf("there is no cable of %s", machine)

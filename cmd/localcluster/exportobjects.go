@@ -41,6 +41,10 @@ const objectsLimit = 20 * time.Second
 func (x *export) objects(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, objectsLimit)
 	defer cancel()
+	if err := x.cluster.AwakeNow(ctx); err != nil { // nobody would answer
+		x.missing("objects", err)
+		return
+	}
 	cfg, err := clientcmd.BuildConfigFromFlags("", x.cluster.KubeconfigFile())
 	if err != nil {
 		x.missing("objects", err)
