@@ -41,7 +41,7 @@ vm: ## download what the tests' virtual machine is made of (only if it is missin
 # One package at a time: tests of several packages make bridges, cgroups and clusters.
 .PHONY: test
 test: deps build bundle vm ## all tests, on real clusters
-	SLIPWAY_E2E=required go test -count=1 -timeout 55m -p 1 ./...
+	SLIPWAY_E2E=required go test -count=1 -timeout 80m -p 1 ./...
 
 .PHONY: bench
 bench: deps build bundle ## slipway against kubeadm on bare machines, three rounds each

@@ -40,7 +40,8 @@ func newList(o *options) *cobra.Command {
 					return err
 				}
 				k := cluster.Cluster
-				rows = append(rows, listed{k.Name, state, k.KubernetesVersion, len(k.ControlPlanes), k.Workers,
+				controlPlanes, workers := cluster.Size()
+				rows = append(rows, listed{k.Name, state, k.KubernetesVersion, controlPlanes, workers,
 					cluster.Subnet.String(), "https://" + k.Endpoint, cluster.Ports()})
 			}
 			return printList(o, output, rows)

@@ -61,7 +61,8 @@ func newNodeRemove(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use: "remove NAME NODE", Short: "Remove a node from a cluster on this computer",
 		Long: "Moves the pods of NODE away, removes its member of etcd if it is a control plane, deletes the Node, and removes the machine\n" +
-			"with all that is on it. It works as well if the machine does not run. Running it again completes what was interrupted.",
+			"with all that is on it. Pods that no controller makes again are deleted, and what pods have in emptyDir volumes. It works as\n" +
+			"well if the machine does not run. Running it again completes what was interrupted.",
 		Example: "  slipway node remove dev dev-worker-1",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {

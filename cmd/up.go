@@ -46,9 +46,7 @@ func newUp(o *options) *cobra.Command {
 		Args:    cobra.NoArgs,
 		PreRunE: func(c *cobra.Command, _ []string) error { return flags.readFile(c, &u) },
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := flags.complete(&u); err != nil {
-				return err
-			}
+			flags.complete(&u)
 			u.Kubeconfig = kubeconfigPath()
 			show, finish := showEvents(o, output)
 			start := time.Now()

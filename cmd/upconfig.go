@@ -32,7 +32,8 @@ func (f *upFlags) readFile(c *cobra.Command, u *localcluster.Options) error {
 	u.Origin = origin
 	f.merge(c, u, file)
 	if err != nil {
-		return errors.Join(err, f.complete(u))
+		f.complete(u)
+		return errors.Join(err, u.Validate())
 	}
 	return nil
 }
@@ -77,20 +78,19 @@ func role(r config.Role) localcluster.Role {
 	return out
 }
 
-// complete parses the three subnets, and finds all that is wrong.
-func (f *upFlags) complete(u *localcluster.Options) error {
+// complete parses the three subnets. What is wrong with them is told with all the rest.
+func (f *upFlags) complete(u *localcluster.Options) {
 	var errs [3]error
 	u.Subnet, errs[0] = parsePrefix(u.Origin, "--subnet", f.subnet)
 	u.PodCIDR, errs[1] = parsePrefix(u.Origin, "--pod-cidr", f.pods)
 	u.ServiceCIDR, errs[2] = parsePrefix(u.Origin, "--service-cidr", f.services)
-	rest := *u
+	u.Problems = errs[:]
 	if errs[1] != nil { // one problem of each is enough
-		rest.PodCIDR = netip.MustParsePrefix(bootstrap.DefaultPodCIDR)
+		u.PodCIDR = netip.MustParsePrefix(bootstrap.DefaultPodCIDR)
 	}
 	if errs[2] != nil {
-		rest.ServiceCIDR = netip.MustParsePrefix(bootstrap.DefaultServiceCIDR)
+		u.ServiceCIDR = netip.MustParsePrefix(bootstrap.DefaultServiceCIDR)
 	}
-	return errors.Join(errors.Join(errs[:]...), rest.Validate())
 }
 
 // parsePrefix wants an IPv4 network. An empty one stays the zero prefix.

@@ -329,7 +329,7 @@ func TestConfigNoNetwork(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := launchFile(t, path)
-	if got := c.kubectl(t, "get", "deployments,daemonsets", "-A", "-o", "name"); got != "deployment.apps/coredns\ndaemonset.apps/kube-proxy\n" {
+	if got := c.kubectl(t, "get", "deployments,daemonsets", "-A", "-o", "name"); got != "deployment.apps/coredns\ndaemonset.apps/kube-proxy\ndaemonset.apps/slipway-controllers\n" {
 		t.Errorf("there are %q", got)
 	}
 	if got := c.kubectl(t, "get", "nodes", "-o", `jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}`); got != "False" {

@@ -123,7 +123,7 @@ func (c *growing) there(t *testing.T, prefix string) *writing {
 	return startWriter(t, 3, binary(), "ssh", c.name, worker, "--", "/root/writer", file, haNamespace, prefix)
 }
 
-// killHolder ends the machine of the control plane that has the address, like a loss of power, and takes it off the network.
+// killHolder ends all programs of the control plane that has the address, like a loss of power.
 func (c *growing) killHolder(t *testing.T, all ...*writing) {
 	t.Helper()
 	for i := 1; i <= 3; i++ {

@@ -36,14 +36,19 @@ func adopt(ctx context.Context, c *client.Client, ref string, target v1.Descript
 	return nameImage(ctx, c, img, labels)
 }
 
-// nameImage writes the names last: who sees the image finds it complete.
+// nameImage writes the names last: who sees the image finds it complete. What is pinned for the cluster stays so when its user
+// brings the same image.
 func nameImage(ctx context.Context, c *client.Client, img client.Image, labels map[string]string) error {
 	config, err := img.Config(ctx)
 	if err != nil {
 		return err
 	}
+	fields := []string{"target"}
+	for key := range labels {
+		fields = append(fields, "labels."+key)
+	}
 	for _, name := range imageNames(img.Name(), img.Target().Digest.String(), config.Digest.String()) {
-		if err := putImage(ctx, c.ImageService(), ctrimages.Image{Name: name, Target: img.Target(), Labels: labels}); err != nil {
+		if err := putImage(ctx, c.ImageService(), ctrimages.Image{Name: name, Target: img.Target(), Labels: labels}, fields...); err != nil {
 			return fmt.Errorf("name it %q: %w", name, err)
 		}
 	}
@@ -59,12 +64,13 @@ func imageNames(ref, target, config string) []string {
 	return names
 }
 
-func putImage(ctx context.Context, store ctrimages.Store, img ctrimages.Image) error {
+// putImage makes an image, or changes these fields of one that is there.
+func putImage(ctx context.Context, store ctrimages.Store, img ctrimages.Image, fields ...string) error {
 	_, err := store.Create(ctx, img)
 	if !errdefs.IsAlreadyExists(err) {
 		return err
 	}
-	_, err = store.Update(ctx, img, "target", "labels")
+	_, err = store.Update(ctx, img, fields...)
 	return err
 }
 

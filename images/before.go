@@ -105,7 +105,7 @@ func putBack(ctx context.Context, store ctrimages.Store, was Before) error {
 	case err != nil:
 		return err
 	case was.Image != nil:
-		return putImage(ctx, store, *was.Image)
+		return putImage(ctx, store, *was.Image, "target", "labels")
 	}
 	if err := store.Delete(ctx, was.Name, ctrimages.DeleteTarget(&now.Target)); !errdefs.IsNotFound(err) {
 		return err

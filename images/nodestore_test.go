@@ -152,6 +152,7 @@ func TestNodeStore(t *testing.T) {
 		}
 	}
 
+	keepsPinned(t, c, s, first)
 	list := listed(t, s)
 	if one, three := list["docker.io/library/app:1"], list["docker.io/library/app:3"]; len(list) != 3 || one.ID == "" || one.ID != three.ID || one.Size == 0 || one.Pinned {
 		t.Errorf("listed: %+v", list)
@@ -184,6 +185,29 @@ func TestNodeStore(t *testing.T) {
 	if got := listed(t, s); got["docker.io/library/app:1"].Digest != list["docker.io/library/app:1"].Digest {
 		t.Errorf("saved and loaded: %v, before: %v", got, list)
 	}
+}
+
+// keepsPinned loads an image that is part of the cluster.
+func keepsPinned(t *testing.T, c *containerd.Client, s *images.NodeStore, a *archive.Archive) {
+	t.Helper()
+	ctx := namespaces.WithNamespace(t.Context(), "k8s.io")
+	name := a.Images[0].Name
+	mark := func(pinned string) {
+		i, err := c.ImageService().Get(ctx, name)
+		if err == nil {
+			i.Labels["io.cri-containerd.pinned"] = pinned
+			_, err = c.ImageService().Update(ctx, i, "labels")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	mark("pinned")
+	wantSent(t, s, a, 0, 4)
+	if !listed(t, s)[name].Pinned {
+		t.Errorf("%s is no longer pinned", name)
+	}
+	mark("")
 }
 
 // dockerReads reads an image as `docker load` does, by the list that it writes itself.

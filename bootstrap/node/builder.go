@@ -29,7 +29,7 @@ func newBuilder(ctx context.Context, spec *bootstrap.NodeSpec, host *engine.Host
 	}
 	n := &builder{NodeSpec: spec, host: host, bundle: b, refs: map[string]string{}}
 	n.readRefs()
-	if !spec.Node.Init {
+	if !spec.Node.Init || spec.Kept { // those of a cluster that runs may have been changed, and its nodes be fewer
 		return n, nil
 	}
 	n.addons, err = n.renderAddons(ctx)

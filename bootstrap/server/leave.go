@@ -31,12 +31,13 @@ type leaving struct {
 	spec *bootstrap.NodeSpec
 	warn func(string)
 	gone bool // its host is, for good, and another control plane speaks for it
+	kept bool // its host is not to be reset
 }
 
 // Leave takes this host's node out of its cluster, without changing the host back: for one that ends with its node. The fault
 // is last-control-plane for one without which there is no cluster.
 func Leave(ctx context.Context, spec *bootstrap.NodeSpec, warn func(string), report engine.Report) error {
-	l := &leaving{spec: spec, warn: warn}
+	l := &leaving{spec: spec, warn: warn, kept: true}
 	if l.last(ctx) {
 		return fault.New("last-control-plane", "take the node out of its cluster",
 			errors.New("it is the only control plane, and without it there is no cluster"),
@@ -47,7 +48,7 @@ func Leave(ctx context.Context, spec *bootstrap.NodeSpec, warn func(string), rep
 
 // Forget takes a node out of the cluster whose host is gone for good, or does not run. It is called on a control plane.
 func Forget(ctx context.Context, spec *bootstrap.NodeSpec, report engine.Report) error {
-	l := &leaving{spec: spec, gone: true}
+	l := &leaving{spec: spec, gone: true, kept: true}
 	return engine.Run(ctx, spec.Node.Name, l.leave(), report)
 }
 
@@ -66,9 +67,7 @@ func (l *leaving) leave() []engine.Step {
 			if err == nil {
 				return nil
 			}
-			return fault.New("cluster-unreachable", what, err,
-				"let the cluster answer again and reset then; or use --force, and remove what is left of this node on a control plane: "+
-					"`kubectl delete node "+l.spec.Node.Name+"`, and its member of etcd if it was a control plane")
+			return fault.New("cluster-unreachable", what, err, l.afterwards())
 		}
 	}
 	always := func(what string) func(context.Context) ([]string, error) {
@@ -90,6 +89,15 @@ func (l *leaving) leave() []engine.Step {
 	return append(out, engine.Step{
 		Name: "leave-cluster", Needs: before, Check: always("delete the Node"), Do: do("delete the Node", l.node),
 	})
+}
+
+// afterwards is what to do when the cluster did not answer.
+func (l *leaving) afterwards() string {
+	if l.kept {
+		return "let the cluster answer again, and run the same command again"
+	}
+	return "let the cluster answer again and reset then; or use --force, and remove what is left of this node on a control plane: " +
+		"`kubectl delete node " + l.spec.Node.Name + "`, and its member of etcd if it was a control plane"
 }
 
 // handOver lets another control plane have the virtual IP before anything else ends here. It gives the name of its step too.

@@ -62,16 +62,22 @@ func (c *Cluster) same(o Options) error {
 	return errors.Join(errs...)
 }
 
-// hasSize tells whether there are so many nodes now, after some were added or removed.
 func (c *Cluster) hasSize(controlPlanes, workers int) bool {
+	nowControlPlanes, nowWorkers := c.Size()
+	return nowControlPlanes == controlPlanes && nowWorkers == workers
+}
+
+// Size is how many nodes there are now, after some were added or removed. Machines without a cluster are none.
+func (c *Cluster) Size() (controlPlanes, workers int) {
 	for _, n := range c.Nodes {
-		if n.ControlPlane {
-			controlPlanes--
-		} else {
-			workers--
+		switch {
+		case n.ControlPlane:
+			controlPlanes++
+		case !c.Bare:
+			workers++
 		}
 	}
-	return controlPlanes == 0 && workers == 0
+	return controlPlanes, workers
 }
 
 // confirm is what a second `up` does: the cluster's machines run, its nodes are ready, and its context is in the

@@ -30,8 +30,14 @@ type Mount struct {
 
 // Role is what the nodes of one role register with.
 type Role struct {
-	Labels map[string]string
-	Taints []bootstrap.Taint
+	Labels map[string]string `json:"labels,omitempty"`
+	Taints []bootstrap.Taint `json:"taints,omitempty"`
+}
+
+// Roles are the two of them.
+type Roles struct {
+	ControlPlane Role `json:"controlPlane,omitzero"`
+	Worker       Role `json:"worker,omitzero"`
 }
 
 // The roles, as mounts and errors name them.
@@ -181,12 +187,12 @@ func (r Record) binds(n bootstrap.Node) (out []local.Bind) {
 }
 
 // register gives a node the labels and taints of its role.
-func (o Options) register(n *bootstrap.Node) {
-	r := o.Worker
+func (r Roles) register(n *bootstrap.Node) {
+	of := r.Worker
 	if n.ControlPlane {
-		r = o.ControlPlane
+		of = r.ControlPlane
 	}
-	n.Labels, n.Taints = r.Labels, r.Taints
+	n.Labels, n.Taints = of.Labels, of.Taints
 }
 
 // sameExtras compares what only a file can say.
@@ -200,14 +206,10 @@ func (r Record) sameExtras(o Options, differs func(what string, is, wanted any))
 	differs("arguments of the controller manager", fmt.Sprint(is.ControllerManager), fmt.Sprint(wanted.ControllerManager))
 	differs("arguments of the scheduler", fmt.Sprint(is.Scheduler), fmt.Sprint(wanted.Scheduler))
 	differs("kubelet settings", is.KubeletText(), wanted.KubeletText())
-	seen := map[string]bool{}
-	for _, n := range r.Nodes {
-		if role := roleOf(n); !seen[role] {
-			seen[role] = true
-			w := n
-			o.register(&w)
-			differs("labels of role "+role, fmt.Sprint(n.Labels), fmt.Sprint(w.Labels))
-			differs("taints of role "+role, fmt.Sprint(n.Taints), fmt.Sprint(w.Taints))
-		}
+	differRoles := func(name string, is, wanted Role) {
+		differs("labels of role "+name, fmt.Sprint(is.Labels), fmt.Sprint(wanted.Labels))
+		differs("taints of role "+name, fmt.Sprint(is.Taints), fmt.Sprint(wanted.Taints))
 	}
+	differRoles(controlPlaneRole, r.Roles.ControlPlane, o.ControlPlane)
+	differRoles(workerRole, r.Roles.Worker, o.Worker)
 }

@@ -117,3 +117,14 @@ func TestLabels(t *testing.T) {
 		t.Error("a value with a space is taken")
 	}
 }
+
+// TestAddedIsAlike: a node that is added has what those of its role have, also if there was none of that role at first.
+func TestAddedIsAlike(t *testing.T) {
+	o := fullOptions()
+	o.Workers = 0
+	c := &Cluster{Record: newRecord(o, &images.Bundle{}, &images.Unpacked{}, "/self")}
+	n, err := c.newNode(false)
+	if err != nil || !reflect.DeepEqual(n.Labels, o.Worker.Labels) || !reflect.DeepEqual(n.Taints, o.Worker.Taints) {
+		t.Errorf("got %+v, %v", n, err)
+	}
+}

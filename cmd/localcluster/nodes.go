@@ -28,13 +28,17 @@ type AddOptions struct {
 	Wait         time.Duration
 }
 
-func (o AddOptions) validate(nodes int) error {
+func (o AddOptions) validate(c *Cluster) error {
 	var errs []error
+	nodes := len(c.Nodes)
 	bad := func(what string, err error) {
 		errs = append(errs, fault.New("option-invalid", what, err, "see `slipway node add --help`"))
 	}
 	if o.Count < 1 || nodes+o.Count > maxNodes {
 		bad(fmt.Sprintf("use --count %d", o.Count), fmt.Errorf("there are %d nodes, and a local cluster has at most %d", nodes, maxNodes))
+	}
+	for _, r := range bootstrap.CheckRanges(c.Subnet, c.Cluster.PodCIDR, c.Cluster.ServiceCIDR, nodes+o.Count) {
+		bad(fmt.Sprintf("use --count %d with the cluster's %s %v", o.Count, r.Flag, r.Value), r.Err)
 	}
 	if o.Wait <= 0 {
 		bad(fmt.Sprintf("use --wait %v", o.Wait), errors.New("it is not a time to wait"))
@@ -92,7 +96,7 @@ func (c *Cluster) join(o AddOptions) error {
 	if len(c.Joining) > 0 {
 		return c.sameAddition(o)
 	}
-	if err := o.validate(len(c.Nodes)); err != nil {
+	if err := o.validate(c); err != nil {
 		return err
 	}
 	for range o.Count {
@@ -118,6 +122,7 @@ func (c *Cluster) sameAddition(o AddOptions) error {
 // newNode takes the first name and the first address that nobody has.
 func (c *Cluster) newNode(controlPlane bool) (bootstrap.Node, error) {
 	n := bootstrap.Node{Shared: true, ControlPlane: controlPlane, Joins: controlPlane}
+	c.Roles.register(&n)
 	kind := "worker"
 	if controlPlane {
 		kind, n.VirtualIPInterface = "cp", machineLink
@@ -143,7 +148,7 @@ func (c *Cluster) newNode(controlPlane bool) (bootstrap.Node, error) {
 func (c *Cluster) allNodes() []bootstrap.Node { return slices.Concat(c.Nodes, c.Joining) }
 
 func (c *Cluster) has(match func(bootstrap.Node) bool) bool {
-	return slices.ContainsFunc(c.allNodes(), match)
+	return slices.ContainsFunc(c.allNodes(), match) || slices.ContainsFunc(c.Leaving, match)
 }
 
 func named(name string) func(bootstrap.Node) bool {
@@ -163,7 +168,7 @@ func (c *Cluster) bringIn(ctx context.Context, report engine.Report) error {
 	if err != nil {
 		return err
 	}
-	if c.Joining[0].ControlPlane {
+	if c.Joining[0].ControlPlane || c.Cluster.VirtualIP.IsValid() { // an earlier addition may have begun that, and been given up
 		if err := c.share(ctx, report); err != nil {
 			return err
 		}
@@ -235,7 +240,6 @@ func (c *Cluster) share(ctx context.Context, report engine.Report) error {
 	if !c.Cluster.VirtualIP.IsValid() {
 		c.Cluster.VirtualIP = sharedAddress(c.Subnet)
 		c.Cluster.Endpoint = fleet.APIAddress(c.Cluster.VirtualIP.Addr())
-		c.Network.Front = c.Cluster.VirtualIP.Addr()
 		if err := c.save(); err != nil {
 			return err
 		}
@@ -245,6 +249,10 @@ func (c *Cluster) share(ctx context.Context, report engine.Report) error {
 		return err
 	}
 	if err := c.reconverge(ctx, report); err != nil {
+		return err
+	}
+	c.Network.Front = c.Cluster.VirtualIP.Addr() // not before somebody has it
+	if err := c.save(); err != nil {
 		return err
 	}
 	return c.moveKubeconfig()

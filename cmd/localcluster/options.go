@@ -42,8 +42,9 @@ type Options struct {
 	DNSDomain              string
 	CNI                    string // calico or none
 	Mounts                 []Mount
-	ControlPlane, Worker   Role // what nodes of each role register with
+	Roles                  // what nodes of each role register with
 	Settings               settings.Settings
+	Problems               []error // that whoever read the options has found
 	// Origin says where the options come from, for errors; it may be nil.
 	Origin *config.Origin
 }
@@ -59,7 +60,7 @@ const maxNodes = 100
 
 // Validate finds all that is wrong with the options, as far as they say it themselves.
 func (o Options) Validate() error {
-	errs := []error{o.checkName()}
+	errs := append([]error{o.checkName()}, o.Problems...)
 	bad := o.refuse(&errs)
 	if o.ControlPlanes < 1 || o.ControlPlanes%2 == 0 {
 		bad("--control-planes", o.ControlPlanes, errors.New("etcd wants an odd number of members"))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,7 +43,9 @@ func Stop(ctx context.Context, d Dirs, o PowerOptions, report engine.Report) (bo
 	}
 	var names []string
 	for _, m := range machines {
-		names = append(names, m.Name())
+		if m.Address().IsValid() { // or it has only a directory yet, and never ran
+			names = append(names, m.Name())
+		}
 	}
 	return c.shutDown(ctx, names, o.Grace, report)
 }
@@ -58,7 +61,7 @@ func Start(ctx context.Context, d Dirs, o PowerOptions, report engine.Report) (b
 	defer cancel()
 	changed, err := c.start(ctx, report)
 	if err == nil {
-		err = c.settle(ctx, true, report)
+		err = c.settle(ctx, changed || c.Starting, report) // of what was up, pods are the user's own affair
 	}
 	return changed, c.explain(inTime(ctx, err))
 }
@@ -70,9 +73,6 @@ func Pause(ctx context.Context, d Dirs, o PowerOptions, report engine.Report) (b
 		return false, err
 	}
 	defer unlock()
-	if !c.Ready {
-		return false, c.incomplete()
-	}
 	names, err := c.awake(ctx)
 	if err == nil {
 		err = c.remember(ctx)
@@ -98,7 +98,7 @@ func Resume(ctx context.Context, d Dirs, o PowerOptions, report engine.Report) (
 	defer cancel()
 	changed, err := c.onEach(ctx, "resume", names, c.provider().Resume, report)
 	if err == nil {
-		err = c.settle(ctx, true, report)
+		err = c.settle(ctx, changed || c.Starting, report)
 	}
 	return changed, inTime(ctx, err)
 }
@@ -211,9 +211,6 @@ func (c *Cluster) onEach(ctx context.Context, step string, names []string,
 
 // start starts the machines that do not run, after a restart of this computer all of them. It tells whether there were any.
 func (c *Cluster) start(ctx context.Context, report engine.Report) (bool, error) {
-	if !c.Ready {
-		return false, c.incomplete()
-	}
 	paused, err := c.in(ctx, local.Paused)
 	if err != nil {
 		return false, err
@@ -239,26 +236,30 @@ func (c *Cluster) start(ctx context.Context, report engine.Report) (bool, error)
 	}, report)
 }
 
-// in gives the machines that are in one of these states. That all are there is checked too.
+// in gives the machines of a cluster that came up which are in one of these states, with those of nodes that are joining. That all
+// nodes have theirs is checked too.
 func (c *Cluster) in(ctx context.Context, states ...local.State) ([]string, error) {
+	if !c.Ready {
+		return nil, c.incomplete()
+	}
 	machines, err := c.Machines(ctx)
 	if err != nil {
 		return nil, err
 	}
 	now := map[string]local.State{}
 	for _, m := range machines {
-		now[m.Name()] = m.State()
+		if m.Address().IsValid() {
+			now[m.Name()] = m.State()
+		}
 	}
 	var out, missing []string
-	for _, n := range c.Nodes {
+	for i, n := range c.allNodes() {
 		state, there := now[n.Name]
-		if !there {
+		if !there && i < len(c.Nodes) {
 			missing = append(missing, n.Name)
 		}
-		for _, s := range states {
-			if there && s == state {
-				out = append(out, n.Name)
-			}
+		if there && slices.Contains(states, state) {
+			out = append(out, n.Name)
 		}
 	}
 	if len(missing) > 0 {

@@ -39,7 +39,11 @@ type Record struct {
 	Shares []Share `json:"shares,omitempty"`
 	// Joining are further nodes, whose addition began and was not completed.
 	Joining []bootstrap.Node `json:"joining,omitempty"`
+	// Leaving are nodes that are out of the cluster already. Their machines are to be removed yet.
+	Leaving []bootstrap.Node `json:"leaving,omitempty"`
 	Mounts  []Mount          `json:"mounts,omitempty"`
+	// Roles are what nodes register with, also those that are added later.
+	Roles Roles `json:"roles,omitzero"`
 	// Removing is set as soon as its removal began: from then on it can only be removed.
 	Removing bool `json:"removing,omitempty"`
 	// Starting is set from the start of its machines until all is ready again. Unready are the workloads that were not ready

@@ -43,15 +43,31 @@ func RemoveNode(ctx context.Context, d Dirs, o RemoveOptions, report engine.Repo
 		fmt.Sprintf("remove node %q", o.Node), fmt.Errorf("it took longer than %v", o.Wait),
 		"run the same command with a longer --wait: it goes on where it stopped"))
 	defer cancel()
-	if err := inTime(ctx, c.takeOut(ctx, n, o.Force, report)); err != nil {
-		return err
+	if !slices.ContainsFunc(c.Leaving, named(n.Name)) {
+		if err := inTime(ctx, c.takeOut(ctx, n, o.Force, report)); err != nil {
+			return err
+		}
+		if err := c.goes(n); err != nil {
+			return err
+		}
 	}
+	remove := oneStep("remove-machine", func(ctx context.Context, _ func(string)) error { return c.provider().Delete(ctx, c.Name(), n.Name) })
+	if err := engine.Run(ctx, n.Name, []engine.Step{remove}, report); err != nil {
+		return inTime(ctx, err)
+	}
+	c.Leaving = slices.DeleteFunc(c.Leaving, named(n.Name))
+	return c.save()
+}
+
+// goes records that a node is out of the cluster, before its machine is removed: a cluster that misses a machine does not start.
+func (c *Cluster) goes(n bootstrap.Node) error {
 	c.Nodes, c.Joining = slices.DeleteFunc(c.Nodes, named(n.Name)), slices.DeleteFunc(c.Joining, named(n.Name))
+	c.Leaving = append(c.Leaving, n)
 	return c.save()
 }
 
 func (c *Cluster) removable(name string) (bootstrap.Node, error) {
-	all := c.allNodes()
+	all := slices.Concat(c.allNodes(), c.Leaving)
 	i := slices.IndexFunc(all, named(name))
 	if i < 0 {
 		return bootstrap.Node{}, c.nodeUnknown(name, namesOf(all))
@@ -83,14 +99,10 @@ func (c *Cluster) takeOut(ctx context.Context, n bootstrap.Node, force bool, rep
 	if err := engine.Run(ctx, n.Name, []engine.Step{drain}, report); err != nil {
 		return err
 	}
-	if runs >= 0 {
+	if runs >= 0 && slices.ContainsFunc(c.Nodes, named(n.Name)) { // one that is joining may not know how yet
 		leave = func(ctx context.Context) error { return c.leave(ctx, machines[runs], n, report) }
 	}
-	if err := leave(ctx); err != nil {
-		return err
-	}
-	remove := oneStep("remove-machine", func(ctx context.Context, _ func(string)) error { return c.provider().Delete(ctx, c.Name(), n.Name) })
-	return engine.Run(ctx, n.Name, []engine.Step{remove}, report)
+	return leave(ctx)
 }
 
 func (c *Cluster) leave(ctx context.Context, on *local.Machine, n bootstrap.Node, report engine.Report, flags ...string) error {
@@ -126,7 +138,8 @@ func (c *Cluster) drain(ctx context.Context, node string, runs, force bool, prog
 	if err := k.Run(); err != nil {
 		return fault.New("drain-failed", fmt.Sprintf("move the pods of node %q away", node),
 			fmt.Errorf("%w: %s", err, bytes.TrimSpace(said.Bytes())),
-			"mend what keeps them, a PodDisruptionBudget for example, and run the same command again; or use --force, which deletes them")
+			"mend what keeps them, a PodDisruptionBudget for example, and run the same command again; or use --force, which deletes them; "+
+				"to keep the node, run `slipway kubectl "+c.Name()+" -- uncordon "+node+"`")
 	}
 	return nil
 }

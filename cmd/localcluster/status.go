@@ -83,7 +83,9 @@ func (c *Cluster) State(ctx context.Context) (string, error) {
 func (c *Cluster) stateOf(machines []*local.Machine) string {
 	number := map[local.State]int{}
 	for _, m := range machines {
-		number[m.State()]++
+		if slices.ContainsFunc(c.Nodes, named(m.Name())) { // and no other, of a node that is joining
+			number[m.State()]++
+		}
 	}
 	switch {
 	case c.Removing:
@@ -172,7 +174,7 @@ func (c *Cluster) client() (*kubernetes.Clientset, error) {
 
 func (c *Cluster) nodes(items []corev1.Node, machines []*local.Machine) []NodeStatus {
 	var out []NodeStatus
-	for _, n := range c.Nodes {
+	for _, n := range c.allNodes() {
 		s := NodeStatus{Name: n.Name, Address: n.Address.String(), Role: "worker", Machine: string(local.Stopped), Ready: "Unknown"}
 		if n.ControlPlane {
 			s.Role = "control-plane"

@@ -44,8 +44,11 @@ func (p *Provider) create(ctx context.Context, spec MachineSpec) (*Machine, erro
 	}
 	if s == nil {
 		s = &machineState{Version: stateVersion, Spec: spec, MachineID: newMachineID()}
-	} else if err := sameMachine(s.Spec, spec); err != nil {
-		return nil, err
+	} else {
+		s.Spec.Hosts = spec.Hosts // others come and go; what is new counts when it is started
+		if err := sameMachine(s.Spec, spec); err != nil {
+			return nil, err
+		}
 	}
 	if s.Ready {
 		if m, err := p.machine(ctx, s); err != nil || m.state != Stopped {

@@ -11,6 +11,8 @@ import (
 	"os"
 	"path"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Dial connects to an address, host:port without names, from inside the machine's network
@@ -31,7 +33,8 @@ func (m *Machine) Dial(ctx context.Context, network, address string) (net.Conn, 
 	return conn, nil
 }
 
-// DialUnix connects to a socket in the running machine's file system. Symbolic links on the way must be relative ones.
+// DialUnix connects to a socket in the running machine's file system. Symbolic links on the way must be relative ones, and the
+// socket itself is none.
 func (m *Machine) DialUnix(ctx context.Context, name string) (net.Conn, error) {
 	conn, err := m.dialUnix(ctx, name)
 	if err != nil {
@@ -49,13 +52,13 @@ func (m *Machine) dialUnix(ctx context.Context, name string) (net.Conn, error) {
 		return nil, err
 	}
 	defer root.Close()
-	dir, err := root.Open(strings.TrimPrefix(path.Dir(path.Clean("/"+name)), "/"))
+	socket, err := root.OpenFile(strings.TrimPrefix(path.Clean("/"+name), "/"), unix.O_PATH, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer dir.Close()
-	// The directory by its descriptor is short, as a socket's name has to be, and nothing leads out of the machine.
-	return new(net.Dialer).DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), path.Base(name)))
+	defer socket.Close()
+	// By its descriptor it is short, as a socket's name has to be, and nothing leads out of the machine: no link is followed.
+	return new(net.Dialer).DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d", socket.Fd()))
 }
 
 // Put writes a file in the running machine, in one step, making the directories above it. The
