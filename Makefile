@@ -44,7 +44,8 @@ test: deps build bundle vm ## all tests, on real clusters
 	SLIPWAY_E2E=required go test -count=1 -timeout 80m -p 1 ./...
 
 .PHONY: bench
-bench: deps build bundle ## slipway against kubeadm on bare machines, three rounds each
+bench: deps build bundle ## slipway against kubeadm: local clusters (five rounds), then servers (three)
+	SLIPWAY_E2E=required go test -run '^$$' -bench Up -benchtime 5x -timeout 60m ./e2e
 	SLIPWAY_E2E=required go test -run '^$$' -bench Servers -benchtime 3x -timeout 90m ./e2e
 
 .PHONY: lint

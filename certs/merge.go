@@ -46,6 +46,9 @@ func MergeKubeconfig(path, context string, kubeconfig []byte) error {
 
 // MoveKubeconfig gives a cluster that MergeKubeconfig put in another URL. One that is not there is left out.
 func MoveKubeconfig(path, context, server string) error {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	return edit(path, func(c *api.Config) bool {
 		there := c.Clusters[context]
 		if there == nil || there.Server == server {
@@ -58,6 +61,9 @@ func MoveKubeconfig(path, context, server string) error {
 
 // RemoveKubeconfig takes out what MergeKubeconfig put in. A file that then holds nothing is removed.
 func RemoveKubeconfig(path, context string) error {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil // its folder may be gone too
+	}
 	return edit(path, func(c *api.Config) bool {
 		if c.Clusters[context] == nil && c.AuthInfos[context] == nil && c.Contexts[context] == nil {
 			return false

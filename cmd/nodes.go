@@ -78,7 +78,7 @@ func newNodeRemove(o *options) *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.BoolVar(&r.Force, "force", false, "delete pods that cannot be evicted")
+	f.BoolVar(&r.Force, "force", false, "delete pods that cannot be evicted, and take a node out that cannot leave by itself")
 	f.DurationVar(&r.Wait, "wait", 2*time.Minute, "how long it may take, with the pods' own time to end")
 	outputFlag(c, &output)
 	return c

@@ -17,8 +17,8 @@ import (
 // run is one measurement.
 type run struct {
 	seconds float64
-	ready   float64 // until the command had ended and the node was Ready
-	cpu     float64 // seconds of this computer's processors, by whomever
+	cpu     float64            // seconds of this computer's processors, by whomever
+	marks   map[string]float64 // what else was measured, by name
 	steps   []engine.Event
 }
 
@@ -69,13 +69,25 @@ func (s series) median() run {
 	return sorted[len(sorted)/2]
 }
 
-// untilReady leaves out what came after the node was Ready.
-func (s series) untilReady() series {
-	out := slices.Clone(s)
-	for i := range out {
-		out[i].seconds = out[i].ready
+// of looks at one of the marks, for which no processor's time is known.
+func (s series) of(mark string) (out series) {
+	for _, r := range s {
+		out = append(out, run{seconds: r.marks[mark]})
 	}
 	return out
+}
+
+// String gives the median and, of several rounds, the range.
+func (s series) String() string {
+	digits, median := 1, s.median().seconds
+	if median < 1 {
+		digits = 2
+	}
+	if len(s) == 1 {
+		return fmt.Sprintf("%.*f", digits, median)
+	}
+	return fmt.Sprintf("%.*f (%.*f-%.*f)",
+		digits, median, digits, slices.MinFunc(s, bySeconds).seconds, digits, slices.MaxFunc(s, bySeconds).seconds)
 }
 
 // plus adds what was done before, round by round.
@@ -89,7 +101,7 @@ func (s series) plus(before series) series {
 }
 
 // benchReport is the table at the end, and the steps of slipway's median runs.
-type benchReport struct{ rows, steps []string }
+type benchReport struct{ rows, disks, steps []string }
 
 // compare reports slipway against kubeadm: the whole job on a bare server, and on one that has programs and images already.
 func (r *benchReport) compare(b *testing.B, what string, goal float64, bare, prepared, prepare, theirs series) {
@@ -99,19 +111,27 @@ func (r *benchReport) compare(b *testing.B, what string, goal float64, bare, pre
 	r.timeline(what+", programs and images in place", prepared.median())
 }
 
-// row reports one comparison. Without a goal it is only for information.
+// row reports one comparison of seconds.
 func (r *benchReport) row(b *testing.B, what, unit string, goal float64, ours, theirs series) {
 	our, their := ours.median(), theirs.median()
-	x, y := our.seconds, their.seconds
 	b.ReportMetric(0, "ns/op") // of all that was done together, which says nothing
-	b.ReportMetric(x, unit+"-s")
-	b.ReportMetric(y, unit+"-other-s")
-	b.ReportMetric(x/y, unit+"-ratio")
-	target := ""
+	b.ReportMetric(our.seconds, unit+"-s")
+	b.ReportMetric(their.seconds, unit+"-other-s")
+	b.ReportMetric(our.seconds/their.seconds, unit+"-ratio")
+	r.line(what, goal, ours, theirs)
+}
+
+// line reports one comparison, of whatever was measured. Without a goal it is only for information.
+func (r *benchReport) line(what string, goal float64, ours, theirs series) {
+	our, their := ours.median(), theirs.median()
+	target, cpu := "", "\t"
 	if goal != 0 {
-		target = fmt.Sprintf("%.1f", goal)
+		target = fmt.Sprint(goal)
 	}
-	r.rows = append(r.rows, fmt.Sprintf("%s\t%.1f\t%.1f\t%.2f\t%s\t%.1f\t%.1f", what, x, y, x/y, target, our.cpu, their.cpu))
+	if their.cpu != 0 {
+		cpu = fmt.Sprintf("%.1f\t%.1f", our.cpu, their.cpu)
+	}
+	r.rows = append(r.rows, fmt.Sprintf("%s\t%v\t%v\t%.2f\t%s\t%s", what, ours, theirs, our.seconds/their.seconds, target, cpu))
 }
 
 func (r *benchReport) timeline(what string, m run) {
@@ -124,7 +144,8 @@ func (r *benchReport) timeline(what string, m run) {
 
 func (r *benchReport) print(b *testing.B) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "\nwhat\tslipway s\tother s\tratio\tgoal\tslipway CPU s\tother CPU s\n%s\n%s\n", strings.Join(r.rows, "\n"), strings.Join(r.steps, "\n"))
+	fmt.Fprintf(w, "\nwhat\tslipway\tother\tratio\tgoal\tslipway CPU s\tother CPU s\n%s\n\n%s\n%s\n",
+		strings.Join(r.rows, "\n"), strings.Join(r.disks, "\n"), strings.Join(r.steps, "\n"))
 	if err := w.Flush(); err != nil {
 		b.Fatal(err)
 	}

@@ -55,6 +55,8 @@ const (
 		kubectl wait --timeout=LIMIT --for=condition=Ready node --all &&
 		kubectl -n kube-system wait --timeout=LIMIT --for=jsonpath='{.status.numberReady}'=1 daemonset calico-node &&
 		kubectl -n kube-system wait --timeout=LIMIT --for=condition=Available deployment calico-kube-controllers coredns`
+	// untilReady is the mark of when the command had ended and the node was Ready.
+	untilReady = "ready"
 	// The Node may not be there yet, at which kubectl gives up.
 	nodeReadyScript = ` && export KUBECONFIG=/etc/kubernetes/kubelet.conf &&
 		timeout 300 sh -c 'until kubectl wait --timeout=5m --for=condition=Ready node $(hostname); do sleep 0.1; done'`
@@ -184,15 +186,23 @@ func (s *servers) join(b *testing.B, c benchCluster, scripts map[int]string) run
 	ready := watch.seconds()
 	pods.Wait()
 	r := watch.stop(b)
-	r.ready, r.steps = ready, stepsIn(last)
+	r.marks, r.steps = map[string]float64{untilReady: ready}, stepsIn(last)
 	return r
 }
 
-// stepsIn finds slipway's events in what a script printed, one for each step that has ended.
+// stepsIn finds slipway's events in what a script printed, one for each step that has ended, with what it needed.
 func stepsIn(out string) (ended []engine.Event) {
+	needs := map[string][]string{}
 	for line := range strings.Lines(out) {
 		var e engine.Event
-		if json.Unmarshal([]byte(line), &e) == nil && (e.State == engine.Done || e.State == engine.Unchanged) {
+		if json.Unmarshal([]byte(line), &e) != nil {
+			continue
+		}
+		switch step := e.Host + " " + e.Step; e.State {
+		case engine.Started:
+			needs[step] = e.Needs
+		case engine.Done, engine.Unchanged:
+			e.Needs = needs[step]
 			ended = append(ended, e)
 		}
 	}
@@ -232,7 +242,7 @@ func (s *servers) benchJoin(b *testing.B, i int, what string, ours, theirs bench
 		s.must(b, i, "slipway reset")
 	}
 	s.report.compare(b, "join of "+what, 0.7, bare, prepared, prepare, kubeadm)
-	s.report.row(b, "join of "+what+", programs and images in place, until the node is Ready", "ready", 0, prepared.untilReady(), kubeadm.untilReady())
+	s.report.row(b, "join of "+what+", programs and images in place, until the node is Ready", "ready", 0, prepared.of(untilReady), kubeadm.of(untilReady))
 }
 
 // removeNode does what kubeadm leaves to the administrator.

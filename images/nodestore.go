@@ -99,6 +99,11 @@ func (s *NodeStore) Load(ctx context.Context, list []archive.Image, report func(
 		return sent, s.failed(ctx, "", err)
 	}
 	defer release(context.WithoutCancel(ctx)) //nolint:errcheck // containerd drops a lease by itself a day later
+	for _, i := range list {
+		if err := s.checkName(ctx, i); err != nil {
+			return sent, err
+		}
+	}
 	seen := map[digest.Digest]bool{}
 	for _, i := range list {
 		for _, d := range slices.Backward(i.Blobs) { // then all that a manifest names is there before it
@@ -118,6 +123,21 @@ func (s *NodeStore) Load(ctx context.Context, list []archive.Image, report func(
 		say(report, "loaded "+i.Name)
 	}
 	return sent, nil
+}
+
+// checkName refuses another image in the place of one that is part of the cluster: its pods would run from that at their next start.
+func (s *NodeStore) checkName(ctx context.Context, i archive.Image) error {
+	have, err := s.c.ImageService().Get(ctx, i.Name)
+	switch {
+	case errdefs.IsNotFound(err):
+		return nil
+	case err != nil:
+		return s.failed(ctx, "", err)
+	case have.Labels[labelPinned] == "pinned" && have.Target.Digest != i.Target.Digest:
+		return fault.New("image-in-use", fmt.Sprintf("load image %q", i.Name),
+			errors.New("an image of that name is part of the cluster itself"), "give yours another name")
+	}
+	return nil
 }
 
 func (s *NodeStore) send(ctx context.Context, i archive.Image, d v1.Descriptor, sent *Sent) error {

@@ -152,7 +152,7 @@ func TestNodeStore(t *testing.T) {
 		}
 	}
 
-	keepsPinned(t, c, s, first)
+	keepsPinned(t, c, s, first, saved(t, "app:1", imageOf(t, other)))
 	list := listed(t, s)
 	if one, three := list["docker.io/library/app:1"], list["docker.io/library/app:3"]; len(list) != 3 || one.ID == "" || one.ID != three.ID || one.Size == 0 || one.Pinned {
 		t.Errorf("listed: %+v", list)
@@ -187,8 +187,8 @@ func TestNodeStore(t *testing.T) {
 	}
 }
 
-// keepsPinned loads an image that is part of the cluster.
-func keepsPinned(t *testing.T, c *containerd.Client, s *images.NodeStore, a *archive.Archive) {
+// keepsPinned loads an image that is part of the cluster, and another one of its name.
+func keepsPinned(t *testing.T, c *containerd.Client, s *images.NodeStore, a, another *archive.Archive) {
 	t.Helper()
 	ctx := namespaces.WithNamespace(t.Context(), "k8s.io")
 	name := a.Images[0].Name
@@ -206,6 +206,11 @@ func keepsPinned(t *testing.T, c *containerd.Client, s *images.NodeStore, a *arc
 	wantSent(t, s, a, 0, 4)
 	if !listed(t, s)[name].Pinned {
 		t.Errorf("%s is no longer pinned", name)
+	}
+	_, err := s.Load(t.Context(), another.Images, nil)
+	var f *fault.Error
+	if !errors.As(err, &f) || f.ID != "image-in-use" {
+		t.Errorf("another one of its name: %v", err)
 	}
 	mark("")
 }

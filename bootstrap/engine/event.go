@@ -30,6 +30,8 @@ type Event struct {
 	Host    string    `json:"host,omitempty"`
 	Step    string    `json:"step"`
 	State   State     `json:"state"`
+	// Needs, in the first event of a step, are the steps of the same run that had to end before it could start.
+	Needs []string `json:"needs,omitempty"`
 	// Start is when the step started; Seconds, set when it has ended, how long it took.
 	Start   time.Time `json:"start"`
 	Seconds float64   `json:"seconds,omitempty"`

@@ -120,7 +120,7 @@ func runStep(ctx context.Context, host string, s Step, report Report) error {
 		e.Version, e.Time, e.Host, e.Step, e.Start = 1, time.Now(), host, s.Name, start
 		report(e)
 	}
-	send(Event{State: Started})
+	send(Event{State: Started, Needs: s.Needs})
 	state, err := converge(ctx, s, func(msg string) { send(Event{State: Waiting, Message: msg}) })
 	end := Event{State: state, Seconds: time.Since(start).Seconds()}
 	switch {

@@ -66,6 +66,10 @@ func TestRunKeepsTheOrderOfNeeds(t *testing.T) {
 	if e := r.last("d"); e.State != engine.Done || e.Host != "h" || e.Version != 1 || e.Start.IsZero() {
 		t.Errorf("last event %+v", e)
 	}
+	first := slices.IndexFunc(r.events, func(e engine.Event) bool { return e.Step == "c" })
+	if e := r.events[first]; e.State != engine.Started || !slices.Equal(e.Needs, []string{"a", "b"}) {
+		t.Errorf("first event of c %+v", e)
+	}
 }
 
 // TestRunOverlaps holds that steps that do not need each other run at the same time: each waits for the other.

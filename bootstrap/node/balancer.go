@@ -54,6 +54,9 @@ func (n *builder) program(name string, needs ...string) engine.Step {
 	return engine.Step{
 		Name: name, Needs: needs,
 		Check: func(context.Context) ([]string, error) {
+			if runsFrom(bootstrap.Program) {
+				return nil, nil
+			}
 			files, err := file()
 			if err != nil {
 				return nil, err
@@ -71,6 +74,16 @@ func (n *builder) program(name string, needs ...string) engine.Step {
 			return n.host.WriteFiles(name, files)
 		},
 	}
+}
+
+// runsFrom tells whether a file is this very program, which is large.
+func runsFrom(path string) bool {
+	self, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(path)
+	return err == nil && os.SameFile(self, there)
 }
 
 // loadBalancer runs the load balancer, which knows one server to begin with and learns the others from that.

@@ -41,7 +41,8 @@ func ownedArgs(component string) map[string]string {
 	case apiServer:
 		return map[string]string{
 			"advertise-address": wiring, "allow-privileged": wiring, "etcd-cafile": identity, "etcd-certfile": identity, "etcd-keyfile": identity,
-			"etcd-servers": wiring, "etcd-prefix": wiring, "kubelet-certificate-authority": identity, "kubelet-client-": identity,
+			"etcd-servers": wiring, "etcd-prefix": wiring, "endpoint-reconciler-type": wiring,
+			"kubelet-certificate-authority": identity, "kubelet-client-": identity,
 			"proxy-client-": identity, "service-account-": identity, "encryption-provider-config": identity,
 			"authorization-mode": access, "authorization-config": access, "authorization-policy-file": absent, "authentication-config": access,
 			"anonymous-auth": access, "enable-bootstrap-token-auth": access, "oidc-": access, "token-auth-file": absent,
@@ -64,7 +65,7 @@ func OwnedByKubelet() map[string]string {
 	return map[string]string{
 		"staticPodPath": wiring, "staticPodURL": wiring, "containerRuntimeEndpoint": wiring, "imageServiceEndpoint": wiring,
 		"cgroupDriver": wiring, "clusterDNS": wiring, "clusterDomain": "use dnsDomain", "podCIDR": usePods, "port": wiring, "address": wiring,
-		"enableServer": wiring,
+		"enableServer": wiring, "podLogsDir": wiring,
 		"registerNode": wiring, "failCgroupV1": wiring, "featureGates": useGates, "registerWithTaints": "use taints",
 		"tlsCertFile": identity, "tlsPrivateKeyFile": identity, "serverTLSBootstrap": identity, "rotateCertificates": identity,
 		"authentication": access, "authorization": access,

@@ -22,12 +22,11 @@ type PowerOptions struct {
 }
 
 func (o PowerOptions) validate() error {
-	var errs []error
 	if o.Grace < 0 || o.Wait < 0 {
-		errs = append(errs, fault.New("option-invalid", fmt.Sprintf("use --grace %v and --wait %v", o.Grace, o.Wait),
-			errors.New("a time to wait is not negative"), "see --help of the command"))
+		return fault.New("option-invalid", fmt.Sprintf("use --grace %v and --wait %v", o.Grace, o.Wait),
+			errors.New("a time to wait is not negative"), "see --help of the command")
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // Stop shuts all machines down at the same time. What is on them stays. It tells whether one ran.

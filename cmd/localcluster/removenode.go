@@ -22,7 +22,7 @@ import (
 // RemoveOptions say which node to remove from a cluster.
 type RemoveOptions struct {
 	Name, Node string
-	Force      bool          // delete pods that cannot be evicted
+	Force      bool          // delete pods that cannot be evicted, and do not wait for a node that cannot leave by itself
 	Wait       time.Duration // for all of it
 }
 
@@ -30,6 +30,10 @@ type RemoveOptions struct {
 // interrupted, and removes a node whose machine does not run as well. The last control plane is not removed: the fault is
 // last-control-plane.
 func RemoveNode(ctx context.Context, d Dirs, o RemoveOptions, report engine.Report) error {
+	if o.Wait <= 0 {
+		return fault.New("option-invalid", fmt.Sprintf("use --wait %v", o.Wait), errors.New("it is not a time to wait"),
+			"see `slipway node remove --help`")
+	}
 	c, unlock, err := claimAwake(ctx, d, o.Name)
 	if err != nil {
 		return err
@@ -99,10 +103,14 @@ func (c *Cluster) takeOut(ctx context.Context, n bootstrap.Node, force bool, rep
 	if err := engine.Run(ctx, n.Name, []engine.Step{drain}, report); err != nil {
 		return err
 	}
-	if runs >= 0 && slices.ContainsFunc(c.Nodes, named(n.Name)) { // one that is joining may not know how yet
-		leave = func(ctx context.Context) error { return c.leave(ctx, machines[runs], n, report) }
+	if runs < 0 || !slices.ContainsFunc(c.Nodes, named(n.Name)) { // one that is joining may not know how yet
+		return leave(ctx)
 	}
-	return leave(ctx)
+	err = c.leave(ctx, machines[runs], n, report)
+	if err != nil && force && ctx.Err() == nil {
+		return leave(ctx)
+	}
+	return err
 }
 
 func (c *Cluster) leave(ctx context.Context, on *local.Machine, n bootstrap.Node, report engine.Report, flags ...string) error {
@@ -111,6 +119,9 @@ func (c *Cluster) leave(ctx context.Context, on *local.Machine, n bootstrap.Node
 	h.Name = n.Name // whoever does it
 	return fault.On(n.Name, h.Do(ctx, "take the node out of the cluster", spec, report, append([]string{"leave"}, flags...)...))
 }
+
+// leaveTime is what is kept for what comes after the drain.
+const leaveTime = 30 * time.Second
 
 // drain has the cluster's own kubectl move the pods away. Of a node that does not run they need not end in good order.
 func (c *Cluster) drain(ctx context.Context, node string, runs, force bool, progress func(string)) error {
@@ -129,7 +140,7 @@ func (c *Cluster) drain(ctx context.Context, node string, runs, force bool, prog
 		args = append(args, "--disable-eviction", "--grace-period=1")
 	}
 	if deadline, ok := ctx.Deadline(); ok && runs {
-		args = append(args, fmt.Sprintf("--timeout=%ds", max(1, int(time.Until(deadline).Seconds()))))
+		args = append(args, fmt.Sprintf("--timeout=%ds", max(1, int((time.Until(deadline)-leaveTime).Seconds()))))
 	}
 	var said bytes.Buffer
 	k := exec.CommandContext(ctx, c.Kubectl(), args...)
