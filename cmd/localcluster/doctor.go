@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -331,11 +332,26 @@ func (c *Cluster) nodeFindings(items []corev1.Node) []doctor.Finding {
 func addonFindings(ctx context.Context, c *Cluster, client *kubernetes.Clientset) []doctor.Finding {
 	addons, err := addonStatus(ctx, client)
 	out := findings(err, "")
+	level, why := doctor.Problem, ""
+	if anyStarting(ctx, client) {
+		level, why = doctor.Warning, "pods were made less than a minute ago: look again soon"
+	}
 	for _, a := range addons {
 		if a.Ready < a.Want {
-			out = append(out, finding(doctor.Problem, fmt.Sprintf("%s has %d of %d pods ready", a.Name, a.Ready, a.Want), "",
+			out = append(out, finding(level, fmt.Sprintf("%s has %d of %d pods ready", a.Name, a.Ready, a.Want), why,
 				fmt.Sprintf("see `slipway kubectl %s -- -n kube-system describe pods`", c.Name())))
 		}
 	}
 	return out
+}
+
+// anyStarting tells whether one of the cluster's own pods is so new that it need not be ready.
+func anyStarting(ctx context.Context, client *kubernetes.Clientset) bool {
+	pods, err := client.CoreV1().Pods(metav1.NamespaceSystem).List(ctx, metav1.ListOptions{})
+	return err == nil && slices.ContainsFunc(pods.Items, func(p corev1.Pod) bool {
+		ready := slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+			return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+		})
+		return !ready && time.Since(p.CreationTimestamp.Time) < time.Minute
+	})
 }
