@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -43,10 +44,16 @@ func persist(ctx context.Context, try func(context.Context) error) error {
 
 // passing says whether a failure may go away by itself.
 func passing(err error, after time.Duration) bool {
-	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) || meta.IsNoMatchError(err) {
+	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) || meta.IsNoMatchError(err) || isTaken(err) {
 		return after < settling
 	}
 	return busy(err) || unreachable(err)
+}
+
+// isTaken: the address of a Service was given to another request. That may be our own, of a run that was ended in the middle of it: it
+// either succeeds yet, or gives the address back.
+func isTaken(err error) bool {
+	return apierrors.IsInvalid(err) && strings.Contains(err.Error(), "provided IP is already allocated")
 }
 
 // busy: the API server answered that it cannot now.

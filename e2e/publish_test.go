@@ -139,7 +139,15 @@ func askUDP(address string) error {
 
 func checkPublishedAgain(t *testing.T, c cluster) {
 	up := []string{"up", "--name", c.name, "--egress=false", "--workers", "1"}
+	lines(t, "nft", "flush", "ruleset") // as a restart of somebody's firewall does
+	if err := fetch(t, publishedURL); err == nil {
+		t.Error("without a firewall the published port still leads to the cluster")
+	}
 	slipway(t, append(up, publishFlags()...)...)
+	checkPublished(t)
+	if rules := strings.Join(lines(t, "nft", "list", "ruleset"), "\n"); !strings.Contains(rules, "chain guard") {
+		t.Errorf("nothing guards the loopback: %s", rules)
+	}
 	refusal{id: "cluster-differs", says: "published ports"}.check(t, invocation{args: up}.run(t))
 	if out := slipway(t, "status", c.name).stdout; !strings.Contains(out, "\npublished: 127.0.0.1:18080->30080/tcp\n") {
 		t.Errorf("status says %s", out)

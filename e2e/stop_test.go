@@ -334,25 +334,29 @@ func askAPI(t *testing.T) error {
 // cpuTime is what all processes of the machines, pods included, use in a second.
 func cpuTime(t *testing.T, name string) time.Duration {
 	t.Helper()
-	look := func() (n int64) {
-		files, err := filepath.Glob("/sys/fs/cgroup/cpuacct/slipway/" + name + "/*/cpuacct.usage")
-		if err != nil || len(files) == 0 { // version 2
-			t.Skip("no file says what the machines use")
+	path, format, unit := "/sys/fs/cgroup/cpuacct/slipway/"+name+"/*/cpuacct.usage", "%d", time.Nanosecond
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil { // version 2
+		path, format, unit = "/sys/fs/cgroup/slipway/"+name+"/*/cpu.stat", "usage_usec %d", time.Microsecond
+	}
+	look := func() (n time.Duration) {
+		files, err := filepath.Glob(path)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no file says what the machines use: %s", path)
 		}
 		for _, f := range files {
 			var used int64
 			data, err := os.ReadFile(f)
 			if err == nil {
-				_, err = fmt.Sscan(string(data), &used)
+				_, err = fmt.Sscanf(string(data), format, &used)
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			n += used
+			n += time.Duration(used) * unit
 		}
 		return n
 	}
 	before := look()
 	time.Sleep(time.Second)
-	return time.Duration(look() - before)
+	return look() - before
 }

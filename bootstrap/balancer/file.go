@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 
 	"github.com/google/renameio/v2"
 )
@@ -44,7 +45,7 @@ func WriteServers(path string, servers []string) error {
 	}
 	data, err := json.Marshal(file{Version: fileVersion, Servers: servers})
 	if err == nil {
-		err = renameio.WriteFile(path, append(data, '\n'), 0o644)
+		err = renameio.WriteFile(path, append(data, '\n'), 0o644, renameio.WithTempDir(filepath.Dir(path)))
 	}
 	if err != nil {
 		return fmt.Errorf("write %q: %w", path, err)

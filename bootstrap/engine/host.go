@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -151,11 +152,28 @@ func (j *Journal) fileEntry(step, path string) (Entry, error) {
 	return e, nil
 }
 
+// unwritten is the pattern of the names under which a file is written before it takes its place.
+func unwritten(path string) string {
+	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".slipway-*")
+}
+
+// clearUnwritten removes what writers that were killed have left beside a file.
+func clearUnwritten(path string) error {
+	left, err := filepath.Glob(unwritten(path))
+	for _, one := range left {
+		err = errors.Join(err, os.Remove(one))
+	}
+	return err
+}
+
 func replaceFile(f File) error {
+	if err := clearUnwritten(f.Path); err != nil {
+		return fmt.Errorf("write %q: %w", f.Path, err)
+	}
 	if f.Link != "" {
 		return replaceLink(f)
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(f.Path), "."+filepath.Base(f.Path)+".slipway-*")
+	tmp, err := os.CreateTemp(filepath.Split(unwritten(f.Path)))
 	if err != nil {
 		return fmt.Errorf("write %q: %w", f.Path, err)
 	}
@@ -172,11 +190,8 @@ func replaceFile(f File) error {
 }
 
 func replaceLink(f File) error {
-	tmp := fmt.Sprintf("%s.slipway-%d", f.Path, os.Getpid()) // one converge at a time holds the host's lock
-	err := os.Remove(tmp)
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		err = os.Symlink(f.Link, tmp)
-	}
+	tmp := strings.ReplaceAll(unwritten(f.Path), "*", strconv.Itoa(os.Getpid())) // one converge at a time holds the host's lock
+	err := os.Symlink(f.Link, tmp)
 	if err == nil {
 		err = os.Rename(tmp, f.Path)
 	}

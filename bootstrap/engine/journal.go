@@ -159,7 +159,8 @@ func (j *Journal) copyAside(path string) (string, error) {
 		return "", err
 	}
 	defer in.Close()
-	out, err := renameio.NewPendingFile(filepath.Join(dir, url.PathEscape(path)), renameio.WithPermissions(0o600))
+	to := filepath.Join(dir, url.PathEscape(path))
+	out, err := renameio.NewPendingFile(to, renameio.WithPermissions(0o600), renameio.WithTempDir(dir)) // which goes with the journal
 	if err != nil {
 		return "", err
 	}
@@ -167,7 +168,7 @@ func (j *Journal) copyAside(path string) (string, error) {
 	if _, err := io.Copy(out, in); err != nil {
 		return "", err
 	}
-	return filepath.Join(dir, url.PathEscape(path)), out.CloseAtomicallyReplace()
+	return to, out.CloseAtomicallyReplace()
 }
 
 // Remove deletes the journal: everything has been put back.

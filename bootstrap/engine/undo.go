@@ -105,6 +105,9 @@ func (e Entry) restoreSysctl() error {
 
 func (e Entry) restoreFile() error {
 	if e.Absent {
+		if err := clearUnwritten(e.Name); err != nil {
+			return err
+		}
 		if err := os.Remove(e.Name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

@@ -73,6 +73,30 @@ func TestUndoAgain(t *testing.T) {
 	}
 }
 
+// TestKilledWhileWriting: what a writer leaves that was killed goes with the next try, or when all is undone.
+func TestKilledWhileWriting(t *testing.T) {
+	dir := t.TempDir()
+	tree, path := filepath.Join(dir, "tree"), filepath.Join(dir, "journal.jsonl")
+	must(t, os.Mkdir(tree, 0o700))
+	file, link := filepath.Join(tree, "ca.key"), filepath.Join(tree, "link")
+	files := []engine.File{{Path: file, Data: []byte("secret"), Mode: 0o600}, {Path: link, Link: "x"}}
+	left := func() {
+		must(t, os.WriteFile(filepath.Join(tree, ".ca.key.slipway-1"), []byte("sec"), 0o600))
+		must(t, os.Symlink("x", filepath.Join(tree, ".link.slipway-1")))
+	}
+	j := openJournal(t, path)
+	left()
+	must(t, engine.NewHost(j).WriteFiles("s", files))
+	if got, err := filepath.Glob(filepath.Join(tree, ".*")); err != nil || len(got) > 0 {
+		t.Errorf("after the next try: %q, %v", got, err)
+	}
+	left()
+	must(t, engine.Undo(t.Context(), "", nil, j, (&recorder{}).report))
+	if got := snapshot(t, tree); len(got) > 1 {
+		t.Errorf("after all is undone: %q", got)
+	}
+}
+
 // TestUndoLeavesOthersFiles: a directory of ours that somebody has put something into stays.
 func TestUndoLeavesOthersFiles(t *testing.T) {
 	dir := t.TempDir()

@@ -76,10 +76,22 @@ func (s *state) save() error {
 	if err := os.MkdirAll(node.StateDir, 0o700); err != nil {
 		return fmt.Errorf("keep what this host is: %w", err)
 	}
-	if err := renameio.WriteFile(stateFile(), append(data, '\n'), 0o600); err != nil {
+	if err := clearUnwritten(stateFile()); err != nil {
+		return fmt.Errorf("keep what this host is: %w", err)
+	}
+	if err := renameio.WriteFile(stateFile(), append(data, '\n'), 0o600, renameio.WithTempDir(node.StateDir)); err != nil {
 		return fmt.Errorf("keep what this host is: %w", err)
 	}
 	return nil
+}
+
+// clearUnwritten removes what writers that were killed have left beside a file; it may hold secrets. renameio begins its names so.
+func clearUnwritten(path string) error {
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"*"))
+	for _, one := range left {
+		err = errors.Join(err, os.Remove(one))
+	}
+	return err
 }
 
 // finish forgets the secrets, once all that was written is on the disk: nobody writes it again after a loss of power.
@@ -116,6 +128,7 @@ func release(held *flock.Lock) {
 		held.Unlock()
 		return
 	}
+	_ = errors.Join(clearUnwritten(stateFile()), clearUnwritten(node.BalancerServers))
 	held.Remove()
 	_ = os.Remove(node.StateDir) // only if nothing else is in it
 }

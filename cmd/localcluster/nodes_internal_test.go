@@ -13,6 +13,7 @@ import (
 	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/internal/fault"
+	"slipway.dev/slipway/internal/testenv"
 	"slipway.dev/slipway/providers/local"
 )
 
@@ -20,7 +21,7 @@ import (
 func halfGrown(t *testing.T) *Cluster {
 	t.Helper()
 	if err := local.CheckRoot(); err != nil {
-		t.Skip(err)
+		testenv.Lacks(t, "%v", err)
 	}
 	dir := t.TempDir()
 	c := &Cluster{dirs: Dirs{State: dir, Run: filepath.Join(dir, "run")}}

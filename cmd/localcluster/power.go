@@ -208,7 +208,8 @@ func (c *Cluster) onEach(ctx context.Context, step string, names []string,
 	return some, errors.Join(failed...)
 }
 
-// start starts the machines that do not run, after a restart of this computer all of them. It tells whether there were any.
+// start starts the machines that do not run, after a restart of this computer all of them. If there are none it mends the network
+// under those that run: whoever flushes the firewall takes the guard of this computer's loopback away. It tells whether it did something.
 func (c *Cluster) start(ctx context.Context, report engine.Report) (bool, error) {
 	paused, err := c.in(ctx, local.Paused)
 	if err != nil {

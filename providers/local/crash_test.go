@@ -114,6 +114,19 @@ func TestHalfIsMissing(t *testing.T) {
 	}
 }
 
+// TestKilledAtTheLock has the program die when all there is of a machine is the file of its lock.
+func TestKilledAtTheLock(t *testing.T) {
+	h := newHost(t)
+	before := takeTraces(t, h)
+	h.ensure(t, network("lt-lock", 0))
+	lock := filepath.Join(h.config.RunDir, "locks", "slipway-lt-lock.one")
+	if err := os.WriteFile(lock, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.downAll(t, "lt-lock")
+	before.compare(t, takeTraces(t, h))
+}
+
 // TestStartAgain is what happens after a restart of the computer: files stay, all else is gone.
 func TestStartAgain(t *testing.T) {
 	h := newHost(t)

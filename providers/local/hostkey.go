@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/google/renameio/v2"
 	"golang.org/x/crypto/ssh"
@@ -20,7 +21,7 @@ func ensureHostKey(h home) (hostKey, error) {
 	private, err := os.ReadFile(h.key())
 	if errors.Is(err, fs.ErrNotExist) {
 		if private, err = newHostKey(); err == nil {
-			err = renameio.WriteFile(h.key(), private, 0o600)
+			err = renameio.WriteFile(h.key(), private, 0o600, renameio.WithTempDir(filepath.Dir(h.key())))
 		}
 	}
 	if err != nil {

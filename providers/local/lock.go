@@ -42,9 +42,12 @@ func (p *Provider) lock(ctx context.Context, name string, mode flock.Mode) (func
 	return held.Unlock, nil
 }
 
-// dropLock removes the file of a lock. Call it only while that lock is held alone.
-func (p *Provider) dropLock(name string) {
-	_ = os.Remove(filepath.Join(p.lockDir(), name))
+// dropLock removes the files of the locks that the pattern matches. Call it only while nobody else can hold one of them.
+func (p *Provider) dropLock(pattern string) {
+	files, _ := filepath.Glob(filepath.Join(p.lockDir(), pattern))
+	for _, file := range files {
+		_ = os.Remove(file)
+	}
 }
 
 func (p *Provider) lockDir() string { return filepath.Join(p.cfg.RunDir, "locks") }

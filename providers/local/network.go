@@ -177,6 +177,7 @@ func (p *Provider) DeleteNetwork(ctx context.Context, cluster string) error {
 	if err := p.unmakeNetwork(cluster); err != nil {
 		return fmt.Errorf("delete network of cluster %q: %w", cluster, err)
 	}
+	p.dropLock(machineID(cluster, "*")) // of machines that somebody was killed at the very beginning of
 	p.dropLock("cluster-" + cluster)
 	return p.restoreHost(ctx, func() error { return p.removeShared(cluster) })
 }

@@ -1,0 +1,32 @@
+package addons
+
+import (
+	"context"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// TestPersist: an address that an interrupted request of our own still has comes free, and nothing else that is invalid becomes valid.
+func TestPersist(t *testing.T) {
+	invalid := func(why string) error {
+		return apierrors.NewInvalid(schema.GroupKind{Kind: "Service"}, "kube-dns",
+			field.ErrorList{field.Invalid(field.NewPath("spec", "clusterIPs"), []string{"10.96.0.10"}, why)})
+	}
+	for why, want := range map[string]int{
+		"failed to allocate IP 10.96.0.10: provided IP is already allocated": 3, "it is not an address": 1,
+	} {
+		tries := 0
+		err := persist(t.Context(), func(context.Context) error {
+			if tries++; tries == 3 {
+				return nil
+			}
+			return invalid(why)
+		})
+		if tries != want || (err == nil) != (want == 3) {
+			t.Errorf("%s: %d tries, %v", why, tries, err)
+		}
+	}
+}
