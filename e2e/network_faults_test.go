@@ -59,6 +59,7 @@ func faultNetwork(t *testing.T) {
 		{"cable down", "is down", func() { runHere(t, "ip", "link", "set", cableOf(t, "flt-cp-1"), "down") }, []string{"start", "flt"}},
 		{"rules", "nft table", func() { runHere(t, "nft", "delete", "table", "inet", "slipway-flt") }, upFlt("--workers", "1")},
 		{"fences", "the fence", func() { runHere(t, "ip", "route", "flush", "type", "blackhole", "proto", "83") }, []string{"start", "flt"}},
+		{"way to Services", "the route to", func() { runHere(t, "ip", "route", "flush", "type", "unicast", "proto", "83") }, []string{"start", "flt"}},
 	} {
 		damage.do()
 		checkDoctorFinds(t, damage.says)

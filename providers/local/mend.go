@@ -31,7 +31,7 @@ func (p *Provider) NetworkDamage(cluster string) ([]string, error) {
 	note := func(found []string, failed error) {
 		out, err = append(out, found...), errors.Join(err, failed)
 	}
-	note(missingFences(s))
+	note(missingRoutes(s))
 	note(missingFirewall(s.Network))
 	bridge, found, failed := bridgeDamage(s.Network)
 	note(found, failed)
@@ -112,21 +112,28 @@ func hasAddress(link netlink.Link, want netip.Addr) (bool, error) {
 	return false, err
 }
 
-func missingFences(s *networkState) (out []string, err error) {
+// missingRoutes looks for the fences, and for the way to what is behind the front.
+func missingRoutes(s *networkState) (out []string, err error) {
 	routes, err := listFences()
 	if err != nil {
 		return nil, err
 	}
-	have := map[netip.Prefix]bool{}
+	fences, ways := map[netip.Prefix]bool{}, map[netip.Prefix]bool{}
 	for i := range routes {
-		if routes[i].Priority == s.Metric {
-			have[hostnet.Prefix(routes[i].Dst)] = true
+		to := hostnet.Prefix(routes[i].Dst)
+		if routes[i].Type == unix.RTN_BLACKHOLE {
+			fences[to] = fences[to] || routes[i].Priority == s.Metric
+		} else {
+			ways[to] = routes[i].Gw.Equal(s.Network.Front.AsSlice())
 		}
 	}
 	for _, prefix := range s.fenced() {
-		if !have[prefix] {
+		if !fences[prefix] {
 			out = append(out, fmt.Sprintf("the fence of %s, a route into nowhere, is gone", prefix))
 		}
+	}
+	if behind := s.Network.Behind; behind.IsValid() && !ways[behind] {
+		out = append(out, fmt.Sprintf("the route to %s, the addresses of Services, is gone", behind))
 	}
 	return out, nil
 }

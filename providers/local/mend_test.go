@@ -16,6 +16,7 @@ func TestMendNetwork(t *testing.T) {
 	shut := network("lt-shut", 0)
 	open := local.Network{
 		Cluster: "lt-open", Subnet: netip.MustParsePrefix("10.91.1.0/24"), Gateway: netip.MustParseAddr("10.91.1.1"), Egress: true,
+		Front: netip.MustParseAddr("10.91.1.2"), Behind: netip.MustParsePrefix("10.91.1.128/25"),
 	}
 	h.ensure(t, shut)
 	h.ensure(t, open)
@@ -28,6 +29,7 @@ func TestMendNetwork(t *testing.T) {
 		{"lt-shut", "nft delete table inet slipway-lt-shut", "nft table"},
 		{"lt-shut", "nft flush chain inet slipway-lt-shut input", "nft table"},
 		{"lt-shut", "ip route del blackhole 10.92.0.0/16 proto 83", "the fence of 10.92.0.0/16"},
+		{"lt-open", "ip route del 10.91.1.128/25 proto 83", "the route to 10.91.1.128/25"},
 		{"lt-open", "nft flush table inet slipway-lt-open", "nft table"},
 		{"lt-open", "sysctl -qw net.ipv4.ip_forward=0", "does not forward"},
 	} {
