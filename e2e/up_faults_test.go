@@ -143,20 +143,38 @@ func checkDoctorFinds(t *testing.T, says string) {
 // faultReadOnly makes the root file system of a node read-only in the cluster that runs.
 func faultReadOnly(t *testing.T) {
 	remount(t, "flt-worker-1", "ro")
+	checkAcross(t)
 	refusal{id: "disk-read-only", says: "flt-worker-1"}.check(t, invocation{args: upFlt("--workers", "1")}.run(t))
 	checkDoctorFinds(t, "read-only")
 	remount(t, "flt-worker-1", "rw")
 	slipway(t, upFlt("--workers", "1")...)
-	slipway(t, "doctor", "flt")
+	begin := time.Now()
+	eventually(t, "all is well", 2*time.Minute, func() error {
+		if r := (invocation{args: []string{"doctor", "flt"}}).run(t); r.code != 0 {
+			return fmt.Errorf("exit code %d: %v", r.code, r)
+		}
+		return nil
+	})
+	t.Logf("well again after %.1f s", time.Since(begin).Seconds())
 	slipway(t, "down", "flt")
 }
 
+// remount needs that nobody has a file open for writing: containerd lets go of pods' logs for a moment, and containers go on meanwhile.
 func remount(t *testing.T, machine, mode string) {
 	t.Helper()
+	const script = "systemctl -q stop containerd; mount -o remount,$1 /; code=$?; systemctl -q start containerd; exit $code"
 	for _, m := range clusterMachines(t, "flt") {
-		if m.Name() == machine {
-			runHere(t, "nsenter", "--mount", "--target", fmt.Sprint(m.Pid()), "mount", "-o", "remount,"+mode, "/")
+		if m.Name() != machine {
+			continue
 		}
+		enter := []string{"--mount", "--pid", "--target", fmt.Sprint(m.Pid()), "sh", "-c", script, "sh", mode}
+		eventually(t, "root is "+mode, time.Minute, func() error {
+			out, err := exec.Command("nsenter", enter...).CombinedOutput()
+			if err != nil {
+				return fmt.Errorf("%w: %s", err, out)
+			}
+			return nil
+		})
 	}
 }
 
