@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -140,15 +141,38 @@ func checkDoctorFinds(t *testing.T, says string) {
 	}
 }
 
+// latePod wants to start on the worker.
+const latePod = `
+apiVersion: v1
+kind: Pod
+metadata: {name: late}
+spec:
+  nodeName: flt-worker-1
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: late, image: %s, imagePullPolicy: Never, command: [sleep, "3600"]}
+`
+
 // faultReadOnly makes the root file system of a node read-only in the cluster that runs.
 func faultReadOnly(t *testing.T) {
+	slipway(t, upFlt("--workers", "1")...)
 	remount(t, "flt-worker-1", "ro")
 	checkAcross(t)
 	refusal{id: "disk-read-only", says: "flt-worker-1"}.check(t, invocation{args: upFlt("--workers", "1")}.run(t))
 	checkDoctorFinds(t, "read-only")
+	image := flt.kubectl(t, "-n", "kube-system", "get", "daemonset", "kube-proxy", "-o", "jsonpath={.spec.template.spec.containers[0].image}")
+	flt.apply(t, fmt.Sprintf(latePod, image))
+	eventually(t, "its kubelet says why no pod starts there", time.Minute, func() error {
+		if out := flt.kubectl(t, "get", "events", "--field-selector=involvedObject.name=late"); !strings.Contains(out, "read-only file system") {
+			return errors.New(out)
+		}
+		return nil
+	})
+	checkAcross(t)
 	remount(t, "flt-worker-1", "rw")
-	slipway(t, upFlt("--workers", "1")...)
 	begin := time.Now()
+	slipway(t, upFlt("--workers", "1")...)
+	flt.kubectl(t, "wait", "pod/late", "--for=condition=Ready", "--timeout=2m")
 	eventually(t, "all is well", 2*time.Minute, func() error {
 		if r := (invocation{args: []string{"doctor", "flt"}}).run(t); r.code != 0 {
 			return fmt.Errorf("exit code %d: %v", r.code, r)
