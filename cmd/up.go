@@ -38,6 +38,7 @@ func newUp(o *options) *cobra.Command {
 		Example: "  slipway up\n  slipway up --name ci --workers 2 --egress=false -o json\n" +
 			"  slipway up --name ci --keep || slipway logs ci --export ci-logs\n" +
 			"  slipway up --image app.tar --image db.tar\n" +
+			"  slipway up --workers 2 --cpus 1 --memory 2Gi                       # of each node\n" +
 			"  slipway up --registry-mirror http://localhost:5000                 # image: localhost:5000/app:1\n" +
 			"  slipway up --registry-mirror docker.io=http://localhost:5000       # image: nginx\n" +
 			"  slipway up --registry-mirror https://registry.localhost:5001 --registry-ca ca.crt\n" +
@@ -79,6 +80,8 @@ func (f *upFlags) add(c *cobra.Command, u *localcluster.Options) {
 	fs.IntVar(&u.Workers, "workers", 0, "number of workers; without any, control planes take workloads")
 	fs.StringVar(&u.Version, "kubernetes-version", "", "Kubernetes version or minor (default: the newest supported)")
 	fs.StringVar(&u.Bundle, "bundle", "", bundleUsage+" (default: the built one of that version)")
+	fs.Float64Var(&u.CPUs, "cpus", 0, "processors that each node may use, as in 1.5; 0 for all there are")
+	fs.StringVar(&u.Memory, "memory", "", "memory that each node may use, as in 4Gi (default: all there is)")
 	registryFlags(c, &u.Registry)
 	fs.StringArrayVar(&u.Mirrors, "registry-mirror", nil, "registry that nodes pull from, as [HOST=]URL; may be repeated, see above")
 	fs.StringArrayVar(&u.Images, "image", nil, "file with images for all nodes, in an archive as for images load; may be repeated")

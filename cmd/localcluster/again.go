@@ -31,6 +31,8 @@ func (c *Cluster) same(o Options) error {
 		differs("control planes", len(k.ControlPlanes), o.ControlPlanes)
 		differs("workers", k.Workers, o.Workers)
 	}
+	differs("processors of each node", c.Limits.CPUs, o.CPUs)
+	differs("bytes of memory of each node", c.Limits.Memory, o.limits().Memory)
 	differs("egress", c.Network.Egress, o.Egress)
 	differs("pod CIDR", k.PodCIDR, o.PodCIDR)
 	differs("service CIDR", k.ServiceCIDR, o.ServiceCIDR)

@@ -73,7 +73,7 @@ func newRecord(o Options, b *images.Bundle, u *images.Unpacked, self string) Rec
 	gateway := o.Subnet.Masked().Addr().Next()
 	r := Record{
 		Version: recordVersion, Created: time.Now().UTC(), Subnet: o.Subnet, Keys: o.Keys, Bundle: b.Dir(), Asked: askedRef(o),
-		Mounts: o.Mounts, Roles: o.Roles, Layers: []string{self, u.Files, u.Rootfs}, Programs: u.Files, Store: u.Containerd,
+		Mounts: o.Mounts, Limits: o.limits(), Roles: o.Roles, Layers: []string{self, u.Files, u.Rootfs}, Programs: u.Files, Store: u.Containerd,
 		Network: local.Network{
 			Cluster: o.Name, Subnet: o.Subnet, Gateway: gateway,
 			Fenced: []netip.Prefix{o.PodCIDR, o.ServiceCIDR}, Egress: o.Egress, Loopback: loopbackPorts(o.mirrors),
@@ -145,6 +145,7 @@ func (c *Cluster) machineSpec(n bootstrap.Node) (local.MachineSpec, error) {
 		AuthorizedKey: string(ssh.MarshalAuthorizedKey(signer.PublicKey())),
 		Hosts:         map[string]netip.Addr{},
 		Resolvers:     c.Resolvers,
+		Limits:        c.Limits,
 	}
 	for _, other := range c.allNodes() {
 		s.Hosts[other.Name] = other.Address

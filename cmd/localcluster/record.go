@@ -42,6 +42,8 @@ type Record struct {
 	// Leaving are nodes that are out of the cluster already. Their machines are to be removed yet.
 	Leaving []bootstrap.Node `json:"leaving,omitempty"`
 	Mounts  []Mount          `json:"mounts,omitempty"`
+	// Limits are of each machine, also of those that are added later.
+	Limits local.Limits `json:"limits,omitzero"`
 	// Roles are what nodes register with, also those that are added later.
 	Roles Roles `json:"roles,omitzero"`
 	// Removing is set as soon as its removal began: from then on it can only be removed.
