@@ -216,15 +216,24 @@ func readSSHKey(path string) (ssh.Signer, error) {
 const leastSpace = 1 << 30
 
 func checkSpace(dir string) error {
-	dir = existing(dir)
-	free, err := freeSpace(dir)
-	if err != nil {
-		return err
+	free, err := freeSpace(existing(dir))
+	if err == nil && free < leastSpace {
+		return noSpace(fmt.Sprintf("keep a cluster below %q", dir), free, leastSpace)
 	}
-	if free < leastSpace {
-		return fault.New("disk-full", fmt.Sprintf("keep a cluster below %q", dir),
-			errors.New(fmt.Sprint(free>>20, " MiB are free there, at least ", leastSpace>>20, " are needed")),
-			"make room, or set SLIPWAY_STATE to a directory on another disk")
+	return err
+}
+
+// checkRoom wants room for something, and some more for what runs.
+func checkRoom(dir string, need int64, op string) error {
+	const reserve = 128 << 20
+	free, err := freeSpace(existing(dir))
+	if err == nil && free < uint64(need)+reserve { //nolint:gosec // a size is positive
+		return noSpace(op, free, uint64(need)+reserve) //nolint:gosec // a size is positive
 	}
-	return nil
+	return err
+}
+
+func noSpace(op string, free, need uint64) error {
+	return fault.New("disk-full", op, errors.New(fmt.Sprint(free>>20, " MiB are free there, at least ", need>>20, " are needed")),
+		"make room, or set SLIPWAY_STATE to a directory on another disk")
 }

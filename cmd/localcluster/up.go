@@ -46,13 +46,15 @@ func Up(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster,
 		return launch(ctx, d, o, report)
 	case err == nil && c.Removing:
 		err = c.removing("launch")
+	case err == nil && c.Restoring != "":
+		err = c.restoring("launch")
 	case err == nil:
 		err = c.same(o)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return c, c.explain(c.complete(ctx, o, report))
+	return c, c.explain(c.finish(ctx, o, report))
 }
 
 // launch is for a cluster that was never begun.
@@ -61,7 +63,7 @@ func launch(ctx context.Context, d Dirs, o Options, report engine.Report) (*Clus
 	was := err == nil // something is left there of which nobody knows what it is
 	c, err := begin(ctx, d, o, report)
 	if err == nil {
-		err = c.complete(ctx, o, report)
+		err = c.finish(ctx, o, report)
 	}
 	if err == nil || was || o.Keep || ctx.Err() != nil || c.Ready { // ready: it came up, and only images of the user's were not loaded
 		return c, c.explain(err)
@@ -69,8 +71,15 @@ func launch(ctx context.Context, d Dirs, o Options, report engine.Report) (*Clus
 	return nil, errors.Join(c.explain(err), c.takeBack(context.WithoutCancel(ctx), report))
 }
 
-// complete brings up what was begun, or confirms that it is up, as long as that may take.
-func (c *Cluster) complete(ctx context.Context, o Options, report engine.Report) error {
+// finish brings up what was begun, or confirms that it is up, as long as that may take.
+func (c *Cluster) finish(ctx context.Context, o Options, report engine.Report) error {
+	if c.From != "" && !c.Ready {
+		var err error
+		if c.source, err = findSnapshot(c.dirs, c.From); err != nil {
+			return err
+		}
+		defer c.source.close()
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, o.Wait, fault.New("not-ready-in-time",
 		fmt.Sprintf("bring up cluster %q", o.Name), fmt.Errorf("it took longer than %v", o.Wait), "run the same command with a longer --wait"))
 	defer cancel()
@@ -109,6 +118,9 @@ func inTime(ctx context.Context, err error) error {
 func begin(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster, error) {
 	c := &Cluster{dirs: d}
 	c.Cluster.Name = o.Name
+	if o.From != "" {
+		return c, c.beginFrom(ctx, o, report)
+	}
 	u, b, err := prepare(ctx, d, o, report)
 	if err != nil {
 		return c, err
@@ -217,6 +229,11 @@ func (c *Cluster) bringUp(ctx context.Context, o Options, report engine.Report) 
 	if err := c.merge(o.Kubeconfig); err != nil {
 		return err
 	}
+	if c.source != nil { // what its pods were, they shall be
+		if err := c.settle(ctx, true, report); err != nil {
+			return err
+		}
+	}
 	c.Ready = true
 	if err := c.save(); err != nil {
 		return err
@@ -250,8 +267,7 @@ func (c *Cluster) machine(
 ) (m *local.Machine, err error) {
 	err = engine.Run(ctx, s.Node.Name, []engine.Step{
 		oneStep("machine", func(ctx context.Context, _ func(string)) error {
-			store := filepath.Join(p.MachineDir(c.Name(), s.Node.Name), "containerd")
-			if err := (&images.Unpacked{Containerd: c.Store}).CloneContainerd(store); err != nil {
+			if err := c.layOut(ctx, s.Node); err != nil {
 				return err
 			}
 			spec, err := c.machineSpec(s.Node)
@@ -285,6 +301,15 @@ func (c *Cluster) createWhole(ctx context.Context, p *local.Provider, spec local
 
 // restartGrace is for machines on which no work runs yet.
 const restartGrace = 5 * time.Second
+
+// layOut fills the directories of a machine that is to be made.
+func (c *Cluster) layOut(ctx context.Context, n bootstrap.Node) error {
+	if c.source != nil {
+		return c.copyMachine(ctx, n)
+	}
+	store := filepath.Join(c.provider().MachineDir(c.Name(), n.Name), storeDir)
+	return (&images.Unpacked{Containerd: c.Store}).CloneContainerd(store)
+}
 
 // hostOf is the way to a machine.
 func hostOf(m *local.Machine) *fleet.Host {
