@@ -98,7 +98,7 @@ func beginMachines(ctx context.Context, d Dirs, o MachineOptions, report engine.
 	}
 	defer unlock()
 	p := local.New(local.Config{StateDir: d.State, RunDir: d.Run, Runc: runcOf(u)})
-	if o.Subnet, err = chooseSubnet(ctx, d, p, o.Subnet); err != nil {
+	if o.Subnet, err = chooseSubnet(ctx, d, p, o.Subnet, subnetBits); err != nil {
 		return nil, err
 	}
 	c := &Cluster{dirs: d, Record: newMachinesRecord(o)}

@@ -44,14 +44,17 @@ func (c *Cluster) beginFrom(ctx context.Context, o Options, report engine.Report
 	if err := c.mayUse(ctx, s, report); err != nil {
 		return err
 	}
-	if !o.Subnet.IsValid() {
-		k := s.Record.Cluster
-		if o.Subnet, err = p.FreeSubnet(ctx, poolPrefix(), s.Record.Subnet.Bits(), k.PodCIDR, k.ServiceCIDR); err != nil {
-			return err
-		}
-	}
 	self, err := ownLayer(d)
 	if err != nil {
+		return err
+	}
+	unlock, err := lockSubnets(ctx, d)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	k := s.Record.Cluster
+	if o.Subnet, err = chooseSubnet(ctx, d, p, o.Subnet, s.Record.Subnet.Bits(), k.PodCIDR, k.ServiceCIDR); err != nil {
 		return err
 	}
 	record, err := s.cloned(o, self)

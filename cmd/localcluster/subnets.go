@@ -34,8 +34,10 @@ func dropSubnetsLock(d Dirs) {
 	}
 }
 
-// chooseSubnet gives the wanted subnet, or the first free one. What is only recorded yet is taken too.
-func chooseSubnet(ctx context.Context, d Dirs, p *local.Provider, want netip.Prefix, avoid ...netip.Prefix) (netip.Prefix, error) {
+// chooseSubnet gives the wanted subnet, or the first free one of that length. What is only recorded yet is taken too.
+func chooseSubnet(ctx context.Context, d Dirs, p *local.Provider, want netip.Prefix, bits int,
+	avoid ...netip.Prefix,
+) (netip.Prefix, error) {
 	files, err := filepath.Glob(filepath.Join(d.State, "clusters", "*", "cluster.json"))
 	if err != nil {
 		return want, fmt.Errorf("list clusters: %w", err)
@@ -54,5 +56,5 @@ func chooseSubnet(ctx context.Context, d Dirs, p *local.Provider, want netip.Pre
 	if want.IsValid() {
 		return want, nil
 	}
-	return p.FreeSubnet(ctx, poolPrefix(), subnetBits, avoid...)
+	return p.FreeSubnet(ctx, poolPrefix(), bits, avoid...)
 }

@@ -21,7 +21,7 @@ func TestChooseSubnet(t *testing.T) {
 	p := local.New(local.Config{StateDir: d.State, RunDir: d.Run})
 	begin := func(name string) netip.Prefix {
 		t.Helper()
-		subnet, err := chooseSubnet(t.Context(), d, p, netip.Prefix{})
+		subnet, err := chooseSubnet(t.Context(), d, p, netip.Prefix{}, subnetBits)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -40,11 +40,11 @@ func TestChooseSubnet(t *testing.T) {
 		t.Errorf("both have %v", first)
 	}
 	var f *fault.Error
-	if _, err := chooseSubnet(t.Context(), d, p, first); !errors.As(err, &f) || f.ID != "subnet-in-use" {
+	if _, err := chooseSubnet(t.Context(), d, p, first, subnetBits); !errors.As(err, &f) || f.ID != "subnet-in-use" {
 		t.Errorf("%v was given again: %v", first, err)
 	}
 	free := netip.MustParsePrefix("10.88.77.0/24")
-	if got, err := chooseSubnet(t.Context(), d, p, free); err != nil || got != free {
+	if got, err := chooseSubnet(t.Context(), d, p, free, subnetBits); err != nil || got != free {
 		t.Errorf("%v: %v", got, err)
 	}
 }

@@ -135,7 +135,7 @@ func begin(ctx context.Context, d Dirs, o Options, report engine.Report) (*Clust
 	}
 	defer unlock()
 	p := local.New(local.Config{StateDir: d.State, RunDir: d.Run, Runc: runcOf(u)})
-	if o.Subnet, err = chooseSubnet(ctx, d, p, o.Subnet, o.PodCIDR, o.ServiceCIDR); err != nil {
+	if o.Subnet, err = chooseSubnet(ctx, d, p, o.Subnet, subnetBits, o.PodCIDR, o.ServiceCIDR); err != nil {
 		return c, err
 	}
 	c.Record = newRecord(o, b, u, self)
