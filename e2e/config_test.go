@@ -328,11 +328,10 @@ func TestConfigNoNetwork(t *testing.T) {
 	t.Cleanup(func() { _ = exec.Command(binary(), "down", "conf").Run() }) // if this test ended early
 	r := invocation{args: []string{"up", "--config", path}}.run(t)
 	want := `error[api-not-ready]: conf-cp-1: wait for the API server: kube-apiserver does not start: Error: invalid argument "lots" for "--max-requests-inflight"`
-	if r.code != 1 || !strings.Contains(r.stderr, want) {
+	if r.code != 1 || !strings.Contains(r.stderr, want) || !strings.Contains(r.stderr, "error[launch-undone]") {
 		t.Errorf("a value that cannot be: %v", r)
 	}
 	wantLogEnd(t, r, "kube-apiserver (pod kube-apiserver-conf-cp-1)", `Error: invalid argument "lots"`)
-	slipway(t, "down", "conf")
 	if err := os.WriteFile(path, []byte(header+"kubelet: {maxPods: -5}\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -341,7 +340,6 @@ func TestConfigNoNetwork(t *testing.T) {
 		t.Errorf("a value that no kubelet takes: %v", r)
 	}
 	wantLogEnd(t, r, "kubelet.service", "-5 must not be")
-	slipway(t, "down", "conf")
 	checkSpoiledEtcd(t, path, header)
 	c := launchFile(t, path)
 	if got := c.kubectl(t, "get", "deployments,daemonsets", "-A", "-o", "name"); got != "deployment.apps/coredns\ndaemonset.apps/kube-proxy\ndaemonset.apps/slipway-controllers\n" {

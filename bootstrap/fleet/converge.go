@@ -98,7 +98,7 @@ func (h *Host) Do(ctx context.Context, op string, s *bootstrap.NodeSpec, report 
 	case ctx.Err() != nil:
 		f := fault.New("converge-stopped", op, errors.New(seen.unfinished()), "run the same command again: it goes on where it stopped")
 		if f.Log = h.LogEnd(ctx, seen.oldest()); f.Log != nil {
-			f.Next = "mend what the log says, if that is why, and run the same command again: it goes on where it stopped"
+			f.Next = "mend what the log says, if that is why, and run the same command again"
 		}
 		return f
 	case Outdated(stderr.String()):
