@@ -66,6 +66,7 @@ type Cluster struct {
 	KubernetesVersion string       `json:"kubernetesVersion"` // with the leading v
 	PodCIDR           netip.Prefix `json:"podCIDR"`
 	ServiceCIDR       netip.Prefix `json:"serviceCIDR"`
+	IPv6              IPv6         `json:"ipv6,omitzero"`
 	DNSDomain         string       `json:"dnsDomain"`
 	Endpoint          string       `json:"endpoint"` // host:port of the API for all who are not a control plane
 	ControlPlanes     []Member     `json:"controlPlanes"`
@@ -126,6 +127,7 @@ type Member struct {
 type Node struct {
 	Name         string     `json:"name"`
 	Address      netip.Addr `json:"address"`
+	Address6     netip.Addr `json:"address6,omitzero"` // in a cluster that has IPv6 besides
 	ControlPlane bool       `json:"controlPlane"`
 	// Init marks the one control plane that makes the objects of the cluster.
 	Init bool `json:"init,omitempty"`

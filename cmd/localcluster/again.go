@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 
+	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/certs"
 	"slipway.dev/slipway/images/pins"
@@ -32,8 +33,9 @@ func (c *Cluster) same(o Options) error {
 		differs("workers", k.Workers, o.Workers)
 	}
 	differs("egress", c.Network.Egress, o.Egress)
-	differs("pod CIDR", k.PodCIDR, o.PodCIDR)
-	differs("service CIDR", k.ServiceCIDR, o.ServiceCIDR)
+	wanted := bootstrap.Cluster{PodCIDR: o.PodCIDR, ServiceCIDR: o.ServiceCIDR, IPv6: o.IPv6}
+	differs("pod CIDR", k.PodCIDRs(), wanted.PodCIDRs())
+	differs("service CIDR", k.ServiceCIDRs(), wanted.ServiceCIDRs())
 	differs("Typha", k.Typha, o.Typha)
 	differs("keys", c.Keys, o.Keys)
 	differs("registry mirrors", describe(k.Mirrors), describe(fromNodes(o.mirrors, c.Network.Gateway)))

@@ -34,7 +34,7 @@ func freeMetric(others []*networkState) int {
 }
 
 func addFences(s *networkState) error {
-	for _, prefix := range append([]netip.Prefix{s.Network.Subnet}, s.Network.Fenced...) {
+	for _, prefix := range s.Network.prefixes() {
 		if err := netlink.RouteReplace(&netlink.Route{
 			Dst:      ipNet(prefix),
 			Type:     unix.RTN_BLACKHOLE,
@@ -51,7 +51,7 @@ func addFences(s *networkState) error {
 // removeFences removes the fences with a metric, whatever they are for.
 func removeFences(metric int) error {
 	routes, err := hostnet.List(func() ([]netlink.Route, error) {
-		return netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Protocol: fenceProtocol}, netlink.RT_FILTER_PROTOCOL)
+		return netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Protocol: fenceProtocol}, netlink.RT_FILTER_PROTOCOL)
 	})
 	if err != nil {
 		return fmt.Errorf("list fences: %w", err)
