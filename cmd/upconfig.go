@@ -144,7 +144,8 @@ func parsePrefixes(origin *config.Origin, flag, text string) (first, second neti
 		err = fmt.Errorf("it is not two networks: the first addresses of these are %v and %v", first.Masked(), second.Masked())
 	}
 	if err != nil {
-		return netip.Prefix{}, netip.Prefix{}, fault.New("option-invalid", "use "+origin.Flag(flag, strconv.Quote(text)), err, "see --help of the command")
+		err = fault.New("option-invalid", "use "+origin.Flag(flag, strconv.Quote(text)), err, "see --help of the command")
+		return netip.Prefix{}, netip.Prefix{}, err
 	}
 	return first, second, nil
 }

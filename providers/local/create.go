@@ -38,8 +38,8 @@ func (p *Provider) create(ctx context.Context, spec MachineSpec) (*Machine, erro
 	if network == nil || !network.Network.Subnet.Contains(spec.Address) || network.Network.Gateway == spec.Address {
 		return nil, fmt.Errorf("its cluster has no network that %q is free in", spec.Address)
 	}
-	if n := network.Network; n.Subnet6.IsValid() != spec.Address6.IsValid() || spec.Address6.IsValid() && !n.Subnet6.Contains(spec.Address6) {
-		return nil, fmt.Errorf("its cluster has the IPv6 network %q, and it has the address %q", n.Subnet6, spec.Address6)
+	if err := checkAddress6(network.Network, spec.Address6); err != nil {
+		return nil, err
 	}
 	s, err := p.loadMachine(spec.Cluster, spec.Name)
 	if err != nil {

@@ -41,6 +41,14 @@ func checkSubnet6(n Network) error {
 	return nil
 }
 
+// checkAddress6 wants an address of the second network, or none where there is none.
+func checkAddress6(n Network, a netip.Addr) error {
+	if n.Subnet6.IsValid() == a.IsValid() && (!a.IsValid() || n.Subnet6.Contains(a)) {
+		return nil
+	}
+	return fmt.Errorf("its cluster has the IPv6 network %v, and it has the IPv6 address %v", n.Subnet6, a)
+}
+
 // checkKernel6 tells whether machines can have IPv6.
 func checkKernel6(n Network) error {
 	if !n.Subnet6.IsValid() {
