@@ -58,6 +58,8 @@ type NodeSpec struct {
 	Files []engine.File `json:"files"`
 	// Kept is set for a node that is to be changed, and not made: its identity is on the host, and Files has nothing of it.
 	Kept bool `json:"kept,omitempty"`
+	// Copied are all nodes, where the host's disk, and with it the data of etcd, is a copy of another cluster's.
+	Copied []Node `json:"copied,omitempty"`
 }
 
 // Cluster is what all nodes of a cluster know of it.

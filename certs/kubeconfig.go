@@ -19,6 +19,18 @@ func (a *Authorities) AdminKubeconfig(c Cluster, server string, now time.Time) (
 	return a.kubeconfig(c.Name, server, e.CommonName(Node{}), i)
 }
 
+// ServiceAccountKubeconfig gives a kubeconfig with the rights of a service account, whose tokens only the API server makes: to the API,
+// a service account is a user with a certain name.
+func (a *Authorities) ServiceAccountKubeconfig(c Cluster, server, namespace, name string, now time.Time) ([]byte, error) {
+	user := "system:serviceaccount:" + namespace + ":" + name
+	e := Entry{Name: name, Form: Kubeconfig, Authority: ClusterCA, CommonName: fixed(user), Client: true}
+	i, err := a.issue(e, e.request(c, Node{}), now)
+	if err != nil {
+		return nil, err
+	}
+	return a.kubeconfig(c.Name, server, user, i)
+}
+
 // KubeletKubeconfig gives a node's kubelet.conf, for which no authority's key is needed. It refers
 // to the kubelet's rotated certificate instead of embedding the first one, which would be stale
 // after a year (kubeadm's kubelet-finalize phase does the same).

@@ -21,7 +21,7 @@ import (
 )
 
 // aboutOneCall are the flags that have no field in a file.
-var aboutOneCall = []string{"config", "dry-run", "output", "wait"}
+var aboutOneCall = []string{"config", "dry-run", "from", "output", "wait"}
 
 // kinds are the files, with the commands that read them.
 var kinds = map[string]struct {
@@ -122,6 +122,7 @@ var samples = map[reflect.Type][4]string{
 	reflect.TypeFor[*string]():        {"file", "file", "line", "line"},
 	reflect.TypeFor[*bool]():          {"true", "true", "false", "false"},
 	reflect.TypeFor[*int]():           {"3", "3", "5", "5"},
+	reflect.TypeFor[*float64]():       {"1.5", "1.5", "0.5", "0.5"},
 	reflect.TypeFor[*time.Duration](): {"90m", "1h30m0s", "1h", "1h0m0s"},
 	reflect.TypeFor[[]string]():       {"[a, 'b,c']", `[a,"b,c"]`, "d", "[d]"},
 }

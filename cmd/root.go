@@ -63,7 +63,7 @@ func newRoot(o *options) *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newUp(o), newDown(o), newStop(o), newStart(o), newPause(o), newResume(o), newRestart(o), newList(o),
+	root.AddCommand(newUp(o), newDown(o), newStop(o), newStart(o), newPause(o), newResume(o), newRestart(o), newSnapshot(o), newList(o),
 		newStatus(o), newKubeconfig(o), newKubectl(o), newSSH(o),
 		newLogs(o), newMachines(o), newPlan(o), newInit(o), newJoin(o), newPrepare(o), newReset(o), newDoctor(o), newToken(o), newCerts(o),
 		newImages(o), newVersion(o), newConfig(o), newNode(o))

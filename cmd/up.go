@@ -33,14 +33,17 @@ func newUp(o *options) *cobra.Command {
 			"completes a launch that was interrupted, starts machines that were stopped, and changes nothing on a cluster that is up\n" +
 			"but loading what nodes lack of the files with --image.\n\n" +
 			"With --config the settings come from a file, which has more of them than there are flags: feature gates, arguments of the\n" +
-			"control plane, the kubelet's configuration, mounts, labels and taints. `slipway config init` writes one with all.\n\n" + mirrorHelp,
+			"control plane, the kubelet's configuration, mounts, labels and taints. `slipway config init` writes one with all.\n" +
+			"With --from the nodes, their data and nearly all settings come from a snapshot; keys and credentials are new.\n\n" + mirrorHelp,
 		Example: "  slipway up\n  slipway up --name ci --workers 2 --egress=false -o json\n" +
 			"  slipway up --image app.tar --image db.tar\n" +
+			"  slipway up --workers 2 --cpus 1 --memory 2Gi                       # of each node\n" +
 			"  slipway up --registry-mirror http://localhost:5000                 # image: localhost:5000/app:1\n" +
 			"  slipway up --registry-mirror docker.io=http://localhost:5000       # image: nginx\n" +
 			"  slipway up --registry-mirror https://registry.localhost:5001 --registry-ca ca.crt\n" +
 			"  slipway up --pod-cidr 10.244.0.0/16,fd00:10:244::/56 --service-cidr 10.96.0.0/16,fd00:10:96::/112\n" +
 			"  slipway up --publish 8080:30080 --publish 127.0.0.1:5353:30053/udp\n" +
+			"  slipway up --from seeded --name twin\n" +
 			"  slipway config init dev.yaml && slipway up --config dev.yaml" + exampleOf("dev.yaml", "docs/config.md", upExample),
 		Args:    cobra.NoArgs,
 		PreRunE: func(c *cobra.Command, _ []string) error { return flags.readFile(c, &u) },
@@ -78,6 +81,8 @@ func (f *upFlags) add(c *cobra.Command, u *localcluster.Options) {
 	fs.IntVar(&u.Workers, "workers", 0, "number of workers; without any, control planes take workloads")
 	fs.StringVar(&u.Version, "kubernetes-version", "", "Kubernetes version or minor (default: the newest supported)")
 	fs.StringVar(&u.Bundle, "bundle", "", bundleUsage+" (default: the built one of that version)")
+	fs.Float64Var(&u.CPUs, "cpus", 0, "processors that each node may use, as in 1.5; 0 for all there are")
+	fs.StringVar(&u.Memory, "memory", "", "memory that each node may use, as in 4Gi (default: all there is)")
 	registryFlags(c, &u.Registry)
 	fs.StringArrayVar(&u.Mirrors, "registry-mirror", nil, "registry that nodes pull from, as [HOST=]URL; may be repeated, see above")
 	fs.StringArrayVar(&u.Images, "image", nil, "file with images for all nodes, in an archive as for images load; may be repeated")
@@ -92,6 +97,13 @@ func (f *upFlags) add(c *cobra.Command, u *localcluster.Options) {
 	fs.StringVar(&u.CNI, "cni", "calico", "network of pods: calico, or none to install one yourself; nodes are not waited for then")
 	fs.StringSliceVar(&u.Publish, "publish", nil,
 		"[127.0.0.1:]PORT:NODEPORT[/udp]: a port of this computer's loopback (IPv4) that leads to a NodePort; may be repeated")
+	fs.StringVar(&u.From, "from", "", "snapshot to make the cluster of, as SNAP or CLUSTER/SNAP: its nodes and data, with keys of its own")
+	for _, given := range []string{
+		"control-planes", "workers", "kubernetes-version", "bundle", "key-algorithm", "typha", "pod-cidr", "service-cidr",
+		"config", "registry-mirror", "dns-domain", "cni", "cpus", "memory",
+	} {
+		c.MarkFlagsMutuallyExclusive("from", given) // the snapshot has it
+	}
 }
 
 func newDown(o *options) *cobra.Command {
@@ -104,7 +116,15 @@ func newDown(o *options) *cobra.Command {
 			if err := localcluster.Down(c.Context(), o.dirs(), args[0], kubeconfigPath()); err != nil {
 				return err
 			}
-			_, err := fmt.Fprintf(o.Stderr, "cluster %q is gone\n", args[0])
+			kept, err := localcluster.Snapshots(o.dirs(), args[0])
+			if err != nil {
+				return err
+			}
+			also := ""
+			if len(kept) > 0 {
+				also = fmt.Sprintf("; its snapshots stay: %d, see `slipway snapshot list %s`", len(kept), args[0])
+			}
+			_, err = fmt.Fprintf(o.Stderr, "cluster %q is gone%s\n", args[0], also)
 			return err
 		},
 	}

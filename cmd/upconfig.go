@@ -44,6 +44,8 @@ func (f *upFlags) merge(c *cobra.Command, u *localcluster.Options, file *config.
 	unlessGiven(c, "name", &u.Name, file.Name)
 	unlessGiven(c, "control-planes", &u.ControlPlanes, file.ControlPlanes)
 	unlessGiven(c, "workers", &u.Workers, file.Workers)
+	unlessGiven(c, "cpus", &u.CPUs, file.CPUs)
+	unlessGiven(c, "memory", &u.Memory, file.Memory)
 	unlessGiven(c, "kubernetes-version", &u.Version, file.KubernetesVersion)
 	unlessGiven(c, "bundle", &u.Bundle, file.Bundle)
 	unlessGiven(c, "registry-ca", &u.Registry.CA, file.RegistryCA)

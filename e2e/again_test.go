@@ -34,9 +34,15 @@ func TestControlPlanes(t *testing.T) {
 
 func checkMembers(t *testing.T, c cluster) {
 	t.Helper()
+	checkMembersFrom(t, c, c.name+"-cp-1")
+}
+
+// checkMembersFrom asks one of them.
+func checkMembersFrom(t *testing.T, c cluster, machine string) {
+	t.Helper()
 	const pki = "/etc/kubernetes/pki/etcd/"
 	eventually(t, "three healthy members of etcd", time.Minute, func() error {
-		r := invocation{args: []string{"ssh", c.name, c.name + "-cp-1", "--", "etcdctl", "--endpoints=https://127.0.0.1:2379",
+		r := invocation{args: []string{"ssh", c.name, machine, "--", "etcdctl", "--endpoints=https://127.0.0.1:2379",
 			"--cacert=" + pki + "ca.crt", "--cert=" + pki + "healthcheck-client.crt", "--key=" + pki + "healthcheck-client.key",
 			"endpoint", "health", "--cluster"}}.run(t)
 		if n := strings.Count(r.stdout, "is healthy"); r.code != 0 || n != 3 {

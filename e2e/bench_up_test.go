@@ -19,6 +19,7 @@ import (
 // The names of the benchmark's clusters: slipway's, and the machine for kubeadm's.
 const (
 	ourBench   = "bench"
+	fromBench  = "benchf" // made of a snapshot of slipway's
 	theirBench = "benchk"
 )
 
@@ -29,18 +30,26 @@ const criticalPath = "../docs/up-critical-path.svg"
 // one iteration; medians count. docs/bench-local.md says how to read it.
 func BenchmarkUp(b *testing.B) {
 	need(b)
-	var one, theirs, again, five series
+	var one, theirs, again, started, from, five, small, smallFive series
 	report := &benchReport{}
 	for b.Loop() {
-		ours, second := upOne(b, report)
-		one, again = append(one, ours), append(again, second)
+		ours, second, start := upOne(b, report)
+		one, again, started = append(one, ours), append(again, second), append(started, start)
+		from.add(upFrom(b))
 		theirs.add(kubeadmOne(b))
 		five.add(upFive(b, report))
+		small.add(upSmall(b, 1))
+		smallFive.add(upSmall(b, 5))
 	}
 	report.stages(b, one, theirs)
-	report.row(b, "3 control planes and 2 workers: ready and DNS answers (other: slipway's one node)", "five", 1.5, five, one)
+	share := fmt.Sprintf(", each with %v of a processor", smallShare)
+	report.row(b, "3 control planes and 2 workers"+share+": ready and DNS answers (other: slipway's one node"+share+")", "five", 1.5, smallFive, small)
+	report.row(b, "  all on the same processors", "shared", 0, five, one)
 	report.line("  peak memory of all, MiB (other: slipway's one node)", 0, five.of(peakMemory), one.of(peakMemory))
 	report.line("second up, one node (other: the first)", 0, again, one.of(commandDone))
+	report.line("start of one node that was stopped, until all is back (other: up)", 0.6, started, one.of(commandDone))
+	report.row(b, "up --from a snapshot of it: ready and DNS answers (other: up)", "from", 0.5, from, one)
+	report.timeline("up --from", from.median())
 	report.timeline("one node", one.median())
 	report.print(b)
 	picture := drawPath("slipway up of one node: the median of "+strconv.Itoa(len(one))+" rounds", one.median(),
@@ -65,8 +74,9 @@ func upFlags(name string, more ...string) []string {
 	return append([]string{"up", "--name", name, "--egress=false", "--wait", "5m", "-o", "json"}, more...)
 }
 
-// upOne launches one node, looks at it, and takes it down again. The second measurement is of a second `up`.
-func upOne(b *testing.B, report *benchReport) (first, second run) {
+// upOne launches one node, looks at it, and takes it down again, but for a snapshot. The second measurement is of a second `up`, the
+// third of `start` after `stop`.
+func upOne(b *testing.B, report *benchReport) (first, second, start run) {
 	b.Helper()
 	w := watched{name: ourBench, nodes: 1, kubeconfig: filepath.Join(os.Getenv(stateVar), "clusters", ourBench, "kubeconfig")}
 	defer func() { slipway(b, "down", w.name) }()
@@ -78,7 +88,33 @@ func upOne(b *testing.B, report *benchReport) (first, second run) {
 	slipway(b, upFlags(w.name)...)
 	second = watch.stop(b)
 	report.disk(b, w.name)
-	return first, second
+	slipway(b, "kubectl", w.name, "--", "delete", "deployment", "bench")
+	slipway(b, "snapshot", "save", w.name, keptBench)
+	slipway(b, "stop", w.name)
+	watch = startWatch(b)
+	slipway(b, "start", w.name)
+	return first, second, watch.stop(b)
+}
+
+// keptBench is the snapshot of a round.
+const keptBench = "kept"
+
+// upFrom makes a cluster of the snapshot that upOne has saved, when that one's cluster is gone. What the API says of nodes and pods
+// at first is from the snapshot: that all of them are back is when the command is done.
+func upFrom(b *testing.B) run {
+	b.Helper()
+	w := watched{name: fromBench, nodes: 1, kubeconfig: filepath.Join(os.Getenv(stateVar), "clusters", fromBench, "kubeconfig")}
+	defer func() {
+		slipway(b, "down", w.name)
+		slipway(b, "snapshot", "delete", ourBench, keptBench)
+	}()
+	var events string
+	r := w.launch(b, func() {
+		events = slipway(b, "up", "--from", keptBench, "--name", w.name, "--egress=false", "--wait", "5m", "-o", "json").stdout
+	})
+	r.seconds = max(r.marks[commandDone], r.marks[dnsAnswers])
+	r.steps = stepsIn(events)
+	return r
 }
 
 // upFive launches a cluster with several control planes.
@@ -91,6 +127,22 @@ func upFive(b *testing.B, report *benchReport) run {
 	r.steps = stepsIn(events)
 	report.disk(b, w.name)
 	return r
+}
+
+// smallShare is the part of a processor that each machine has where one machine is compared with five: two processors are enough for
+// five such machines, so what they wait for is each other, and not a processor.
+const smallShare = 0.4
+
+// upSmall launches one node, or three control planes and two workers.
+func upSmall(b *testing.B, nodes int) run {
+	b.Helper()
+	w := watched{name: ourBench, nodes: nodes, kubeconfig: filepath.Join(os.Getenv(stateVar), "clusters", ourBench, "kubeconfig")}
+	defer func() { slipway(b, "down", w.name) }()
+	flags := upFlags(w.name, "--cpus", fmt.Sprint(smallShare))
+	if nodes > 1 {
+		flags = append(flags, "--control-planes", "3", "--workers", "2")
+	}
+	return w.launch(b, func() { slipway(b, flags...) })
 }
 
 // kubeadmOne lets kubeadm make the same of a machine that runs already, with its programs and images in place.

@@ -48,6 +48,7 @@ func TestConfigFile(t *testing.T) {
 	}{
 		{"components", checkComponents},
 		{"kubelets", checkKubelets},
+		{"limits", checkLimits},
 		{"mounts", func(t *testing.T, c cluster) { checkMounts(t, c, dir) }},
 		{"pods", checkPodsOfFile},
 		{"roles", checkRoles},
@@ -63,6 +64,18 @@ func TestConfigFile(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 	before.compare(t, takeInventory(t))
+}
+
+// checkLimits asks the kernel, in the machine of each node.
+func checkLimits(t *testing.T, c cluster) {
+	for _, m := range []string{c.name + "-cp-1", c.name + "-worker-1"} {
+		const v1 = "cd /sys/fs/cgroup && cat cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us memory/memory.limit_in_bytes"
+		const v2 = "cd /sys/fs/cgroup && cat cpu.max memory.max"
+		out := slipway(t, "ssh", c.name, m, "--", "sh", "-c", v1+" 2>/dev/null || { "+v2+"; }").stdout
+		if got := strings.Join(strings.Fields(out), " "); got != "150000 100000 3221225472" {
+			t.Errorf("the limits of %s are %s", m, got)
+		}
+	}
 }
 
 // clusterFile is the example that `slipway config init` writes, with some changes.
@@ -86,7 +99,7 @@ func clusterFile(t *testing.T, dir string) string {
 	}
 	for _, change := range [][2]string{
 		{"name: dev", "name: conf"}, {"workers: 0", "workers: 1"}, {"egress: true", "egress: false"},
-		{"dnsDomain: cluster.local", "dnsDomain: conf.example"}, {"serviceCIDR: 10.96.0.0/16", "serviceCIDR: 10.97.0.0/16"},
+		{"cpus: 0", "cpus: 1.5"}, {"#memory: 4Gi", "memory: 3Gi"}, {"dnsDomain: cluster.local", "dnsDomain: conf.example"}, {"serviceCIDR: 10.96.0.0/16", "serviceCIDR: 10.97.0.0/16"},
 	} {
 		changed := strings.Replace(string(text), "\n"+change[0]+"\n", "\n"+change[1]+"\n", 1)
 		if changed == string(text) {

@@ -84,6 +84,7 @@ func TestDualStack(t *testing.T) {
 		{"add a node", addDualNode},
 		{"stop and start", restartDual},
 		{"again", func(t *testing.T, c cluster) { checkDualAgain(t, c, path) }},
+		{"a copy", copyDual},
 	} {
 		if !t.Run(step.name, func(t *testing.T) { step.run(t, c) }) && step.name != "network policy" {
 			c.describe(t)
@@ -112,7 +113,7 @@ func families(t *testing.T, addresses []string) string {
 	return strings.Join(out, " ")
 }
 
-func checkDualNodes(t *testing.T, _ cluster) {
+func checkDualNodes(t *testing.T, c cluster) {
 	list, err := client(t).CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -129,6 +130,9 @@ func checkDualNodes(t *testing.T, _ cluster) {
 		}
 		if families(t, got) != "4 6" {
 			t.Errorf("node %s has the addresses %v", n.Name, got)
+		}
+		if out := slipway(t, "ssh", c.name, n.Name, "--", "ip", "-6", "-o", "address", "show", "dev", "eth0").stdout; !strings.Contains(out, " "+got[len(got)-1]+"/64 ") {
+			t.Errorf("node %s is to have %s, and has %s", n.Name, got[len(got)-1], out)
 		}
 	}
 }
@@ -284,4 +288,14 @@ func checkDualAgain(t *testing.T, c cluster, path string) {
 			t.Errorf("with IPv4 alone it does not say %q: %v", want, r)
 		}
 	}
+}
+
+// copyDual: a cluster made of a snapshot has the same networks inside, and nodes with addresses of its own.
+func copyDual(t *testing.T, c cluster) {
+	slipway(t, "snapshot", "save", c.name, "six")
+	twin := launch(t, "twin", "--from", c.name+"/six") // from here on the kubeconfig's context is the copy's
+	checkDualNodes(t, twin)
+	checkDualTraffic(t, twin)
+	slipway(t, "down", twin.name)
+	slipway(t, "snapshot", "delete", c.name, "six")
 }

@@ -16,7 +16,10 @@ type inventory map[string][]string
 
 // testClusters are the names that the tests use. A developer's own clusters may run beside them.
 func testClusters() []string {
-	return []string{"a", "ha", "cut", "srv", "mix", "kill", "hasrv", "oci", "ext", "rt", "vip", "grow", "vm", "halt", "halt3", "img", "conf", "pub", "dual", "bench", "benchk"}
+	return []string{
+		"a", "ha", "cut", "srv", "mix", "kill", "hasrv", "oci", "ext", "rt", "vip", "grow", "vm", "halt", "halt3", "img", "conf", "pub", "dual",
+		"bench", "benchf", "benchk", "snap", "twin",
+	}
 }
 
 func ofTestCluster(cgroup string) bool {

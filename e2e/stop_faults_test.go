@@ -1,8 +1,6 @@
 package e2e_test
 
 import (
-	"bufio"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -103,25 +101,5 @@ func checkPowerKilled(t *testing.T, c cluster) {
 // killWhen ends a command the hard way at its first event of that state.
 func killWhen(t *testing.T, state string, args ...string) {
 	t.Helper()
-	cmd := exec.Command(binary(), args...)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	seen := false
-	for s := bufio.NewScanner(out); s.Scan(); {
-		var e struct{ State string }
-		if json.Unmarshal(s.Bytes(), &e) == nil && e.State == state && !seen {
-			seen = true
-			_ = cmd.Process.Kill() // or it has just ended
-		}
-	}
-	_ = cmd.Wait()
-	if !seen {
-		t.Errorf("%q said nothing of a step that has %s", args, state)
-	}
+	killAtEvent(t, state, "", args...)
 }

@@ -154,3 +154,24 @@ func copySymlink(from, to string, info fs.FileInfo) error {
 	}
 	return nil
 }
+
+// blobs is where containerd keeps what it knows by its digest. It writes elsewhere, and moves here what is complete.
+const blobs = "io.containerd.content.v1.content/blobs"
+
+// Final tells of files in a machine's containerd directory that they are never written again, so that a copy may be a link: blobs, and
+// files that are also in the store that the directory was cloned from. Of other snapshots only containerd knows which are finished.
+func Final(store string) func(path string, info fs.FileInfo) bool {
+	return func(path string, info fs.FileInfo) bool {
+		if strings.HasPrefix(path, blobs+"/") {
+			return true
+		}
+		there, err := os.Lstat(filepath.Join(store, path))
+		return err == nil && os.SameFile(there, info)
+	}
+}
+
+// IsContent tells whether a path in a containerd directory is of images or containers, and not containerd's own record of these.
+func IsContent(path string) bool {
+	parts := strings.SplitN(path, "/", 3)
+	return len(parts) == 3 && (parts[1] == "blobs" || parts[1] == "snapshots")
+}

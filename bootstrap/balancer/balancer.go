@@ -2,6 +2,8 @@ package balancer
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"sync"
@@ -25,7 +27,7 @@ type Config struct {
 	Prefer string
 	// Report is called with each event, one at a time; nothing goes on until it returns.
 	Report func(Event)
-	// Ready is called once, when clients can connect.
+	// Ready is called once: from then on clients can connect whenever a server accepts connections.
 	Ready func()
 }
 
@@ -37,6 +39,7 @@ type balancer struct {
 	Config
 	pool    *pool
 	prober  *prober
+	door    *door
 	running sync.WaitGroup
 }
 
@@ -52,15 +55,22 @@ func Run(ctx context.Context, c Config) error {
 		return fault.New("balancer-port-in-use", "accept connections for the API servers", err,
 			"look with `ss -ltnp` which program has the port, and stop it")
 	}
+	defer l.Close()
 	b := newBalancer(c)
+	if b.door, err = newDoor(l); err != nil {
+		return fmt.Errorf("shut the port %q: %w", c.Listen, err)
+	}
 	defer b.prober.close()
 	defer b.running.Wait()
 	b.take(ctx, servers)
+	if b.anyAccepts(ctx, servers) {
+		b.trouble("let clients connect", b.door.open())
+	}
 	b.running.Go(func() { b.follow(ctx) })
 	if c.Ready != nil {
 		c.Ready()
 	}
-	b.accept(ctx, l)
+	b.accept(ctx)
 	return nil
 }
 
@@ -90,28 +100,28 @@ func (b *balancer) keep(ctx context.Context, servers []string) {
 	if kept, err := ReadServers(b.File); err == nil && slices.Equal(kept, servers) {
 		return
 	}
-	if err := WriteServers(b.File, servers); err != nil {
-		b.Report(Event{Kind: Trouble, Reason: "keep the list of servers: " + err.Error()})
-	}
+	b.trouble("keep the list of servers", WriteServers(b.File, servers))
 }
 
 // attend asks a server for its health until ctx ends or the server is gone from the list for long enough.
 func (b *balancer) attend(ctx context.Context, s *server) {
-	tick := time.NewTicker(askEvery)
-	defer tick.Stop()
 	for {
-		switch err := b.prober.ask(ctx, s.address); {
-		case ctx.Err() != nil:
+		err := b.prober.ask(ctx, s.address)
+		if ctx.Err() != nil {
 			return
-		case err != nil:
+		}
+		if accepts(err) {
+			b.trouble("let clients connect", b.door.open())
+		}
+		if err != nil {
 			b.pool.failed(s, err)
-		default:
+		} else {
 			b.pool.answered(s)
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-time.After(b.door.patience()):
 		}
 		if b.pool.dismiss(s) {
 			return
@@ -119,26 +129,60 @@ func (b *balancer) attend(ctx context.Context, s *server) {
 	}
 }
 
-// accept serves clients until ctx ends.
-func (b *balancer) accept(ctx context.Context, l *net.TCPListener) {
-	defer l.Close()
-	stop := context.AfterFunc(ctx, func() { l.Close() })
+// accepts tells whether a server accepted a connection, whatever came of it.
+func accepts(err error) bool {
+	var op *net.OpError
+	return !errors.As(err, &op) || op.Op != "dial"
+}
+
+// anyAccepts tells as soon as one of the servers has accepted a connection, or none has.
+func (b *balancer) anyAccepts(ctx context.Context, servers []string) bool {
+	results := make(chan bool, len(servers))
+	for _, s := range servers {
+		b.running.Go(func() {
+			conn, err := dial(ctx, s)
+			if err == nil {
+				conn.Close()
+			}
+			results <- err == nil
+		})
+	}
+	for range servers {
+		if <-results {
+			return true
+		}
+	}
+	return false
+}
+
+// accept serves clients until ctx ends. While no server accepts a connection, it does not either.
+func (b *balancer) accept(ctx context.Context) {
+	stop := context.AfterFunc(ctx, func() { b.door.Close() })
 	defer stop()
-	for {
-		client, err := l.AcceptTCP()
+	for b.door.wait(ctx) {
+		client, err := b.door.AcceptTCP()
 		if err == nil {
-			b.running.Go(func() { b.serve(ctx, client) })
+			b.running.Go(func() {
+				if !b.serve(ctx, client) {
+					b.trouble("refuse clients", b.door.shut())
+				}
+			})
 			continue
 		}
-		if ctx.Err() != nil {
-			return
+		if ctx.Err() != nil || b.door.isShut() {
+			continue
 		}
 		// Out of file descriptors, say: those who are connected go on, and when one of them leaves, there is one.
-		b.Report(Event{Kind: Trouble, Reason: "accept a connection: " + err.Error()})
+		b.trouble("accept a connection", err)
 		select {
 		case <-ctx.Done():
-			return
 		case <-time.After(retryEvery):
 		}
+	}
+}
+
+func (b *balancer) trouble(what string, err error) {
+	if err != nil {
+		b.Report(Event{Kind: Trouble, Reason: what + ": " + err.Error()})
 	}
 }

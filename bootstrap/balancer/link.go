@@ -52,29 +52,31 @@ func giveUpEarly(_, _ string, c syscall.RawConn) error {
 	return errors.Join(err, set)
 }
 
-// serve joins a client with the first server that accepts a connection.
-func (b *balancer) serve(ctx context.Context, client *net.TCPConn) {
+// serve joins a client with the first server that accepts a connection. It gives false if there was none.
+func (b *balancer) serve(ctx context.Context, client *net.TCPConn) bool {
 	defer client.Close()
 	tried := map[*server]bool{}
+	accepted := false
 	for {
 		s, health := b.pool.next(tried)
 		if s == nil {
-			return
+			return accepted
 		}
 		tried[s] = true
 		conn, err := dial(ctx, s.address)
 		if ctx.Err() != nil {
-			return
+			return true
 		}
 		if err != nil {
 			b.pool.failed(s, err)
 			continue
 		}
+		accepted = true
 		l := &link{client: client, server: conn}
 		if b.pool.admit(s, health, l) {
 			l.join(ctx)
 			b.pool.release(s, l)
-			return
+			return true
 		}
 		conn.Close()
 	}

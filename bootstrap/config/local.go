@@ -25,6 +25,9 @@ type LocalCluster struct {
 	ServiceCIDR       *string `yaml:"serviceCIDR,omitempty"`
 	DNSDomain         *string `yaml:"dnsDomain,omitempty"`
 
+	CPUs   *float64 `yaml:"cpus,omitempty"`
+	Memory *string  `yaml:"memory,omitempty"`
+
 	Images          []string `yaml:"images,omitempty"`
 	RegistryMirrors []string `yaml:"registryMirrors,omitempty"`
 	Publish         []string `yaml:"publish,omitempty"`

@@ -38,6 +38,8 @@ func (n *builder) filledByOthers() []string {
 const (
 	cniConfigs   = "/etc/cni/net.d"
 	calicoConfig = cniConfigs + "/10-calico.conflist"
+	// CalicoKubeconfig is by what its plugin speaks to the API: calico-node writes it.
+	CalicoKubeconfig = cniConfigs + "/calico-kubeconfig"
 )
 
 // madeByOthers are single files and directories that they make in places where others keep theirs too. Directories go if
@@ -45,7 +47,7 @@ const (
 func madeByOthers() (files, dirs []string) {
 	return []string{
 			"/run/xtables.lock", // of iptables, which Felix runs
-			calicoConfig, cniConfigs + "/calico-kubeconfig",
+			calicoConfig, CalicoKubeconfig,
 			"/opt/cni/bin/calico", "/opt/cni/bin/calico-ipam", "/opt/cni/bin/install",
 		}, []string{
 			"/lib/modules", // a pod's mount wants it to be there

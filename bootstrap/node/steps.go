@@ -36,12 +36,13 @@ func (n *builder) steps() []engine.Step {
 		kubelet = append(kubelet, s.Name)
 	}
 	switch {
-	case n.joinsEtcd(): // its API server can only start once its etcd has a vote
+	case n.findsData(): // its API server can only start once its etcd has a vote, or this cluster's data
+		before := n.etcdFirst("kubelet")
 		steps = append(steps,
 			n.apiServerConfig("apiserver-config", "directories"),
 			n.kubelet("kubelet", kubelet...),
-			n.joinEtcd("etcd", "kubelet"),
-			n.staticPods("static-pods", "apiserver-config", "etcd"),
+			before,
+			n.staticPods("static-pods", "apiserver-config", before.Name),
 			n.api("api", "static-pods"),
 		)
 	case n.Node.ControlPlane:
@@ -58,13 +59,7 @@ func (n *builder) steps() []engine.Step {
 		)
 	}
 	if n.Node.Init {
-		steps = append(steps, n.clusterConfig("cluster-config", "api"))
-		if n.Invite != nil {
-			steps = append(steps, n.invite("invite", "cluster-config"))
-		}
-		for _, a := range n.addons {
-			steps = append(steps, n.applyAddon(a.Name, a, "api"))
-		}
+		steps = append(steps, n.objects("api")...)
 	}
 	if n.Node.ControlPlane {
 		steps = append(steps, n.controllers("controllers", n.beforeControllers()...), n.mark("mark", "api"))
@@ -81,6 +76,24 @@ func (n *builder) steps() []engine.Step {
 	}
 	return steps
 }
+
+// objects are the steps that make those of the cluster.
+func (n *builder) objects(needs ...string) []engine.Step {
+	steps := []engine.Step{n.clusterConfig("cluster-config", needs...)}
+	if n.Invite != nil {
+		steps = append(steps, n.invite("invite", "cluster-config"))
+	}
+	if n.isCopied() {
+		steps = append(steps, n.copiedTokens(copied, needs...))
+	}
+	for _, a := range n.addons {
+		steps = append(steps, n.applyAddon(a.Name, a, needs...))
+	}
+	return steps
+}
+
+// copied is the last step that concerns the data of another cluster.
+const copied = "copied-tokens"
 
 // imports gives the steps that import images, and the one that must have ended before the kubelet starts. Where a cluster
 // begins, that is not the last: the API server starts meanwhile, and no other pod comes to this node before the controllers run.
@@ -116,6 +129,9 @@ func (n *builder) balancing() (steps []engine.Step) {
 func (n *builder) beforeControllers() []string {
 	if n.Node.Joins {
 		return []string{"static-pods"}
+	}
+	if n.Node.Init && n.isCopied() {
+		return []string{"api", "images", copied}
 	}
 	return []string{"api", "images"}
 }

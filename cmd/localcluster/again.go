@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 
 	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/engine"
@@ -27,12 +29,31 @@ func (c *Cluster) same(o Options) error {
 				"use the same settings, another --name, or remove it first with `slipway down "+o.Name+"`"))
 		}
 	}
+	differs("egress", c.Network.Egress, o.Egress)
+	if o.Subnet.IsValid() {
+		differs("subnet", c.Subnet, o.Subnet)
+	}
+	ports, _ := parsePorts(o.Publish) // what is wrong with them was said before
+	differs("published ports", fmt.Sprint(c.Network.Ports), fmt.Sprint(ports))
+	if o.From != "" { // which has the rest
+		if c.From != o.From && !strings.HasSuffix(c.From, "/"+o.From) {
+			differs("snapshot", strconv.Quote(c.From), strconv.Quote(o.From))
+		}
+		return errors.Join(errs...)
+	}
+	err := c.sameCluster(o, differs)
+	return errors.Join(append(errs, err)...)
+}
+
+// sameCluster compares what a snapshot would have.
+func (c *Cluster) sameCluster(o Options, differs func(what string, is, wanted any)) error {
 	k := c.Cluster
 	if !c.hasSize(o.ControlPlanes, o.Workers) {
 		differs("control planes", len(k.ControlPlanes), o.ControlPlanes)
 		differs("workers", k.Workers, o.Workers)
 	}
-	differs("egress", c.Network.Egress, o.Egress)
+	differs("processors of each node", c.Limits.CPUs, o.CPUs)
+	differs("bytes of memory of each node", c.Limits.Memory, o.limits().Memory)
 	wanted := bootstrap.Cluster{PodCIDR: o.PodCIDR, ServiceCIDR: o.ServiceCIDR, IPv6: o.IPv6}
 	differs("pod CIDR", k.PodCIDRs(), wanted.PodCIDRs())
 	differs("service CIDR", k.ServiceCIDRs(), wanted.ServiceCIDRs())
@@ -40,11 +61,6 @@ func (c *Cluster) same(o Options) error {
 	differs("keys", c.Keys, o.Keys)
 	differs("registry mirrors", describe(k.Mirrors), describe(fromNodes(o.mirrors, c.Network.Gateway)))
 	c.sameExtras(o, differs)
-	ports, _ := parsePorts(o.Publish) // what is wrong with them was said before
-	differs("published ports", fmt.Sprint(c.Network.Ports), fmt.Sprint(ports))
-	if o.Subnet.IsValid() {
-		differs("subnet", c.Subnet, o.Subnet)
-	}
 	if o.Bundle != "" {
 		dir, err := bundleDir(c.dirs, o)
 		if err != nil {
@@ -61,7 +77,7 @@ func (c *Cluster) same(o Options) error {
 		}
 		differs("Kubernetes", k.KubernetesVersion, set.Kubernetes)
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 func (c *Cluster) hasSize(controlPlanes, workers int) bool {

@@ -72,7 +72,10 @@ func (c *Cluster) remove(ctx context.Context) error {
 			return err
 		}
 	}
-	return removeHome(c.dirs, c.Name())
+	if err := removeHome(c.dirs, c.Name()); err != nil {
+		return err
+	}
+	return sweepSnapshots(c.dirs, c.Name()) // those that are complete stay
 }
 
 func removeHome(d Dirs, name string) error {

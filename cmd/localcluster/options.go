@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"slipway.dev/slipway/bootstrap"
@@ -17,6 +19,7 @@ import (
 	"slipway.dev/slipway/certs"
 	"slipway.dev/slipway/images/registry"
 	"slipway.dev/slipway/internal/fault"
+	"slipway.dev/slipway/providers/local"
 )
 
 // Options say what cluster to launch.
@@ -25,7 +28,9 @@ type Options struct {
 	ControlPlanes, Workers int
 	Bundle                 string // directory, or reference to a registry; empty: the default one of Version
 	Registry               registry.Options
-	Version                string // minor or full version; empty: the default
+	CPUs                   float64 // processors of each node; 0: all
+	Memory                 string  // of each node, as a quantity of Kubernetes; empty: all
+	Version                string  // minor or full version; empty: the default
 	Egress                 bool
 	Subnet                 netip.Prefix // of the machines; zero: the first free one
 	PodCIDR, ServiceCIDR   netip.Prefix
@@ -34,6 +39,7 @@ type Options struct {
 	Typha                  bool
 	Keys                   certs.Algorithm
 	Wait                   time.Duration
+	From                   string             // the snapshot to make it of, which says most of what is here; empty: none
 	Kubeconfig             string             // the file that the cluster's context is merged into
 	Images                 []string           // archives of images that all nodes get
 	Mirrors                []string           // of registries, [HOST=]URL each; Registry.CA is theirs too
@@ -71,6 +77,7 @@ func (o Options) Validate() error {
 	if o.Keys != certs.ECDSA && o.Keys != certs.RSA {
 		bad("--key-algorithm", strconv.Quote(string(o.Keys)), fmt.Errorf("it is %q or %q", certs.ECDSA, certs.RSA))
 	}
+	o.checkLimits(bad)
 	if o.Wait <= 0 {
 		bad("--wait", o.Wait, errors.New("it is not a time to wait"))
 	}
@@ -82,6 +89,34 @@ func (o Options) refuse(errs *[]error) func(flag string, value any, err error) {
 	return func(flag string, value any, err error) {
 		*errs = append(*errs, fault.New("option-invalid", "use "+o.Origin.Flag(flag, fmt.Sprint(value)), err, "see `slipway up --help`"))
 	}
+}
+
+// minCPUs is what the quota of a control group can say at least: a millisecond in each period of a hundred. minMemory is less than what
+// a control plane alone takes; with so little nothing starts.
+const (
+	minCPUs   = 0.01
+	minMemory = 512 << 20 // bytes
+)
+
+func (o Options) checkLimits(bad func(flag string, value any, err error)) {
+	if o.CPUs != 0 && !(o.CPUs >= minCPUs && o.CPUs <= math.MaxInt32) { // so that it refuses what is no number too
+		bad("--cpus", o.CPUs, fmt.Errorf("it is a number from %v, or 0 for all processors", minCPUs))
+	}
+	if o.Memory == "" {
+		return
+	}
+	if m, err := resource.ParseQuantity(o.Memory); err != nil || m.Value() < minMemory {
+		bad("--memory", strconv.Quote(o.Memory), errors.New("it is an amount of 512Mi at least, as in 4Gi"))
+	}
+}
+
+// limits takes options that were checked.
+func (o Options) limits() local.Limits {
+	l := local.Limits{CPUs: o.CPUs}
+	if m, err := resource.ParseQuantity(o.Memory); err == nil {
+		l.Memory = m.Value()
+	}
+	return l
 }
 
 func (o Options) checkName() error {

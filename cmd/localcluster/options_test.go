@@ -2,6 +2,7 @@ package localcluster
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -37,6 +38,11 @@ func TestValidate(t *testing.T) {
 		{"name out of the state directory", func(o *Options) { o.Name = "../a" }, []string{"name-invalid"}},
 		{"no control plane", func(o *Options) { o.ControlPlanes = 0 }, []string{"option-invalid"}},
 		{"even control planes", func(o *Options) { o.ControlPlanes = 2 }, []string{"option-invalid"}},
+		{"no processor", func(o *Options) { o.CPUs = 0.001 }, []string{"option-invalid"}},
+		{"no number", func(o *Options) { o.CPUs = math.NaN() }, []string{"option-invalid"}},
+		{"no memory", func(o *Options) { o.Memory = "100Mi" }, []string{"option-invalid"}},
+		{"no amount", func(o *Options) { o.Memory = "much" }, []string{"option-invalid"}},
+		{"limits", func(o *Options) { o.CPUs, o.Memory = 0.5, "2Gi" }, nil},
 		{"negative workers", func(o *Options) { o.Workers = -1 }, []string{"option-invalid"}},
 		{"too many nodes", func(o *Options) { o.Workers = 100 }, []string{"option-invalid"}},
 		{"no time", func(o *Options) { o.Wait = 0 }, []string{"option-invalid"}},

@@ -74,7 +74,7 @@ func newRecord(o Options, b *images.Bundle, u *images.Unpacked, self string) Rec
 	gateway := o.Subnet.Masked().Addr().Next()
 	r := Record{
 		Version: recordVersion, Created: time.Now().UTC(), Subnet: o.Subnet, Keys: o.Keys, Bundle: b.Dir(), Asked: askedRef(o),
-		Mounts: o.Mounts, Roles: o.Roles, Layers: []string{self, u.Files, u.Rootfs}, Programs: u.Files, Store: u.Containerd,
+		Mounts: o.Mounts, Limits: o.limits(), Roles: o.Roles, Layers: []string{self, u.Files, u.Rootfs}, Programs: u.Files, Store: u.Containerd,
 		Network: local.Network{
 			Cluster: o.Name, Subnet: o.Subnet, Gateway: gateway,
 			Fenced: []netip.Prefix{o.PodCIDR, o.ServiceCIDR}, Egress: o.Egress, Loopback: loopbackPorts(o.mirrors),
@@ -147,6 +147,7 @@ func (c *Cluster) machineSpec(n bootstrap.Node) (local.MachineSpec, error) {
 		AuthorizedKey: string(ssh.MarshalAuthorizedKey(signer.PublicKey())),
 		Hosts:         map[string]netip.Addr{},
 		Resolvers:     c.Resolvers,
+		Limits:        c.Limits,
 	}
 	for _, other := range c.allNodes() {
 		s.Hosts[other.Name] = other.Address
@@ -217,6 +218,29 @@ func readSSHKey(path string) (ssh.Signer, error) {
 const leastSpace = 1 << 30
 
 func checkSpace(dir string) error {
+	free, err := freeSpace(dir)
+	if err == nil && free < leastSpace {
+		return noSpace(fmt.Sprintf("keep a cluster below %q", dir), free, leastSpace)
+	}
+	return err
+}
+
+// checkRoom wants room for something, and some more for what runs.
+func checkRoom(dir string, need int64, op string) error {
+	const reserve = 128 << 20
+	free, err := freeSpace(dir)
+	if err == nil && free < uint64(need)+reserve { //nolint:gosec // a size is positive
+		return noSpace(op, free, uint64(need)+reserve) //nolint:gosec // a size is positive
+	}
+	return err
+}
+
+func noSpace(op string, free, need uint64) error {
+	return fault.New("disk-full", op, errors.New(fmt.Sprint(free>>20, " MiB are free there, at least ", need>>20, " are needed")),
+		"make room, or set SLIPWAY_STATE to a directory on another disk")
+}
+
+func freeSpace(dir string) (uint64, error) {
 	for ; ; dir = filepath.Dir(dir) {
 		if _, err := os.Stat(dir); err == nil || dir == "/" {
 			break
@@ -224,12 +248,7 @@ func checkSpace(dir string) error {
 	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
-		return fmt.Errorf("look at the disk of %q: %w", dir, err)
+		return 0, fmt.Errorf("look at the disk of %q: %w", dir, err)
 	}
-	if free := st.Bavail * uint64(st.Bsize); free < leastSpace { //nolint:gosec // a block size is positive
-		return fault.New("disk-full", fmt.Sprintf("keep a cluster below %q", dir),
-			errors.New(fmt.Sprint(free>>20, " MiB are free there, at least ", leastSpace>>20, " are needed")),
-			"make room, or set SLIPWAY_STATE to a directory on another disk")
-	}
-	return nil
+	return st.Bavail * uint64(st.Bsize), nil //nolint:gosec // a block size is positive
 }

@@ -72,9 +72,10 @@ func Pause(ctx context.Context, d Dirs, o PowerOptions, report engine.Report) (b
 		return false, err
 	}
 	defer unlock()
+	c.Frozen = nil // from now on it is paused on purpose, whoever did that before
 	names, err := c.awake(ctx)
 	if err == nil {
-		err = c.remember(ctx)
+		err = errors.Join(c.save(), c.remember(ctx))
 	}
 	if err != nil {
 		return false, err
@@ -161,8 +162,14 @@ func claim(d Dirs, name string) (*Cluster, func(), error) {
 		return nil, nil, err
 	}
 	c, err := Open(d, name)
-	if err == nil && c.Removing {
+	switch {
+	case err == nil && c.Removing:
 		err = c.removing("work on")
+	case err == nil && c.Restoring != "":
+		err = c.restoring("work on")
+	}
+	if err == nil {
+		err = sweepSnapshots(d, name)
 	}
 	if err != nil {
 		unlock()

@@ -42,6 +42,8 @@ type Record struct {
 	// Leaving are nodes that are out of the cluster already. Their machines are to be removed yet.
 	Leaving []bootstrap.Node `json:"leaving,omitempty"`
 	Mounts  []Mount          `json:"mounts,omitempty"`
+	// Limits are of each machine, also of those that are added later.
+	Limits local.Limits `json:"limits,omitzero"`
 	// Roles are what nodes register with, also those that are added later.
 	Roles Roles `json:"roles,omitzero"`
 	// Removing is set as soon as its removal began: from then on it can only be removed.
@@ -50,6 +52,11 @@ type Record struct {
 	// when the cluster was last stopped.
 	Starting bool     `json:"starting,omitempty"`
 	Unready  []string `json:"unready,omitempty"`
+	// Frozen are the machines that a snapshot has frozen. Restoring is the snapshot that the cluster is being put back to: until that
+	// is done, nothing else can be done with it. From is the one that the cluster was made of, as CLUSTER/NAME.
+	Frozen    []string `json:"frozen,omitempty"`
+	Restoring string   `json:"restoring,omitempty"`
+	From      string   `json:"from,omitempty"`
 	// What machines are made of, so that all that are made later are like the first.
 	Bundle    string   `json:"bundle"`          // directory
 	Asked     string   `json:"asked,omitempty"` // the reference, of a bundle from a registry
@@ -66,7 +73,8 @@ const recordVersion = 1
 // Cluster is a cluster that this computer knows of.
 type Cluster struct {
 	Record
-	dirs Dirs
+	dirs   Dirs
+	source *Snapshot // that its machines are made of, while they are
 }
 
 // Open finds the cluster. The fault is cluster-unknown.

@@ -69,6 +69,7 @@ const (
 	statePartlyPaused  = "partly paused"
 	stateLaunching     = "launching" // its launch never ended
 	stateRemoving      = "removing"  // its removal never did
+	stateRestoring     = "restoring" // its restoration never did
 )
 
 // State is one of the above.
@@ -90,6 +91,8 @@ func (c *Cluster) stateOf(machines []*local.Machine) string {
 	switch {
 	case c.Removing:
 		return stateRemoving
+	case c.Restoring != "":
+		return stateRestoring
 	case !c.Ready:
 		return stateLaunching
 	case number[local.Paused] == len(c.Nodes):
@@ -112,7 +115,7 @@ func (c *Cluster) Status(ctx context.Context) (*Status, error) {
 		return nil, err
 	}
 	s := &Status{Name: c.Name(), State: c.stateOf(machines), Nodes: c.nodes(nil, machines), Ports: c.Ports()}
-	if s.State == stateStopped || s.State == statePaused { // nobody would answer
+	if s.State == stateStopped || s.State == statePaused || s.State == stateRestoring { // nobody would answer
 		return s, nil
 	}
 	s.ControlPlane = c.controlPlane(ctx, machines)

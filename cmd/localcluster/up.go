@@ -38,18 +38,12 @@ func Up(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster,
 		return nil, err
 	}
 	defer unlock()
-	c, err := Open(d, o.Name)
-	var f *fault.Error
-	switch {
-	case errors.As(err, &f) && f.ID == "cluster-unknown":
-		c, err = begin(ctx, d, o, report)
-	case err == nil && c.Removing:
-		err = c.removing("launch")
-	case err == nil:
-		err = c.same(o)
-	}
+	c, err := openOrBegin(ctx, d, o, report)
 	if err != nil {
 		return nil, err
+	}
+	if c.source != nil {
+		defer c.source.close()
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, o.Wait, fault.New("not-ready-in-time",
 		fmt.Sprintf("bring up cluster %q", o.Name), fmt.Errorf("it took longer than %v", o.Wait),
@@ -65,6 +59,26 @@ func Up(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster,
 	return c, nil
 }
 
+// openOrBegin gives the cluster that is to be launched, or whose launch is to be completed.
+func openOrBegin(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster, error) {
+	c, err := Open(d, o.Name)
+	var f *fault.Error
+	switch {
+	case errors.As(err, &f) && f.ID == "cluster-unknown":
+		c, err = begin(ctx, d, o, report)
+	case err == nil && c.Removing:
+		err = c.removing("launch")
+	case err == nil && c.Restoring != "":
+		err = c.restoring("launch")
+	case err == nil:
+		err = c.same(o)
+	}
+	if err == nil && c.From != "" && !c.Ready {
+		c.source, err = findSnapshot(d, c.From)
+	}
+	return c, err
+}
+
 // inTime adds that the time was up to what was going on when it was.
 func inTime(ctx context.Context, err error) error {
 	var late *fault.Error
@@ -76,6 +90,9 @@ func inTime(ctx context.Context, err error) error {
 
 // begin checks everything, and only then writes the first file.
 func begin(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster, error) {
+	if o.From != "" {
+		return beginFrom(ctx, d, o, report)
+	}
 	u, b, err := prepare(ctx, d, o, report)
 	if err != nil {
 		return nil, err
@@ -177,6 +194,11 @@ func (c *Cluster) bringUp(ctx context.Context, o Options, report engine.Report) 
 	if err := c.merge(o.Kubeconfig); err != nil {
 		return err
 	}
+	if c.source != nil { // what its pods were, they shall be
+		if err := c.settle(ctx, true, report); err != nil {
+			return err
+		}
+	}
 	c.Ready = true
 	if err := c.save(); err != nil {
 		return err
@@ -210,8 +232,7 @@ func (c *Cluster) machine(
 ) (m *local.Machine, err error) {
 	err = engine.Run(ctx, s.Node.Name, []engine.Step{
 		oneStep("machine", func(ctx context.Context, _ func(string)) error {
-			store := filepath.Join(p.MachineDir(c.Name(), s.Node.Name), "containerd")
-			if err := (&images.Unpacked{Containerd: c.Store}).CloneContainerd(store); err != nil {
+			if err := c.layOut(ctx, s.Node); err != nil {
 				return err
 			}
 			spec, err := c.machineSpec(s.Node)
@@ -223,6 +244,15 @@ func (c *Cluster) machine(
 		}),
 	}, report)
 	return m, err
+}
+
+// layOut fills the directories of a machine that is to be made.
+func (c *Cluster) layOut(ctx context.Context, n bootstrap.Node) error {
+	if c.source != nil {
+		return c.copyMachine(ctx, n)
+	}
+	store := filepath.Join(c.provider().MachineDir(c.Name(), n.Name), storeDir)
+	return (&images.Unpacked{Containerd: c.Store}).CloneContainerd(store)
 }
 
 // hostOf is the way to a machine.

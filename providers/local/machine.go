@@ -28,6 +28,13 @@ type MachineSpec struct {
 	AuthorizedKey string                `json:"authorizedKey,omitempty"` // one line; may log in as root
 	Hosts         map[string]netip.Addr `json:"hosts,omitempty"`         // further lines of /etc/hosts
 	Resolvers     []string              `json:"resolvers,omitempty"`
+	Limits
+}
+
+// Limits are what a machine may use of this computer; zero is all there is.
+type Limits struct {
+	CPUs   float64 `json:"cpus,omitempty"`   // processors' time per time
+	Memory int64   `json:"memory,omitempty"` // bytes, with what the kernel keeps of files
 }
 
 // Bind puts a directory or file of this computer into the machine. A Source that is no absolute

@@ -48,10 +48,25 @@ func (p *Provider) runtimeSpec(s MachineSpec) (*specs.Spec, error) {
 		Linux: &specs.Linux{
 			Namespaces:        namespaces(machineID(s.Cluster, s.Name)),
 			CgroupsPath:       cgroupPath(s.Cluster, s.Name),
-			Resources:         &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}},
+			Resources:         s.resources(),
 			RootfsPropagation: "rshared", // kubelet's and CNI's mounts must be seen by the pods that ask for it
 		},
 	}, nil
+}
+
+// cpuPeriod is in how many microseconds the time of processors is counted; it is the kernel's own default.
+const cpuPeriod uint64 = 100_000
+
+func (l Limits) resources() *specs.LinuxResources {
+	r := &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}}
+	if l.CPUs > 0 {
+		period, quota := cpuPeriod, int64(l.CPUs*float64(cpuPeriod))
+		r.CPU = &specs.LinuxCPU{Period: &period, Quota: &quota}
+	}
+	if l.Memory > 0 {
+		r.Memory = &specs.LinuxMemory{Limit: &l.Memory}
+	}
+	return r
 }
 
 // rootProcess is a process with all that this process may do itself.
