@@ -21,7 +21,7 @@ import (
 )
 
 // aboutOneCall are the flags that have no field in a file.
-var aboutOneCall = []string{"config", "dry-run", "from", "output", "wait"}
+var aboutOneCall = []string{"config", "dry-run", "from", "keep", "output", "wait"}
 
 // kinds are the files, with the commands that read them.
 var kinds = map[string]struct {

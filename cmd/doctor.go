@@ -18,14 +18,24 @@ import (
 func newDoctor(o *options) *cobra.Command {
 	var output outputFormat
 	c := &cobra.Command{
-		Use: "doctor", Short: "Look at this server as a node: what is wrong, why, and what to do next",
-		Long: "Looks at the node that this server is: services, container runtime, control plane, etcd, API, certificates, disks,\n" +
-			"network. It takes a few seconds at most, works when the cluster does not, and changes nothing. It exits with 1 if\n" +
+		Use: "doctor [NAME]", Short: "Look at this computer, a cluster on it, or this server as a node: what is wrong, and what to do",
+		Long: "With NAME, looks at that cluster of this computer: its machines, their network, the API, nodes and addons, and at each node as\n" +
+			"below. Without, on a server that is a node, looks at that node: services, container runtime, control plane, etcd, API,\n" +
+			"certificates, disks, network. On any other computer, looks whether clusters can be launched here, and for what former\n" +
+			"ones have left. It takes a few seconds at most, works when the cluster does not, and changes nothing. It exits with 1 if\n" +
 			"there is a problem.",
-		Example: "  slipway doctor\n  slipway doctor -o json",
-		Args:    cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			return examine(c.Context(), o, output, printReport)
+		Example: "  slipway doctor\n  slipway doctor dev\n  slipway doctor dev -o json",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return examineCluster(c.Context(), o, output, args[0])
+			}
+			err := examine(c.Context(), o, output, printReport)
+			var f *fault.Error
+			if errors.As(err, &f) && f.ID == "not-a-node" {
+				return examineComputer(c.Context(), o, output)
+			}
+			return err
 		},
 	}
 	outputFlag(c, &output)
@@ -62,13 +72,17 @@ func unhealthy(r *doctor.Report) error {
 func printReport(w io.Writer, r *doctor.Report) error {
 	fmt.Fprintln(w, describeNode(r.Node))
 	for _, c := range r.Checks {
-		fmt.Fprintf(w, "\n%-8s %s: %s\n", c.Level, c.Name, c.What)
-		for _, f := range c.Findings {
-			printFinding(w, f)
-		}
+		printCheck(w, c)
 	}
 	_, err := fmt.Fprintf(w, "\n%s\n", count(r))
 	return err
+}
+
+func printCheck(w io.Writer, c doctor.Result) {
+	fmt.Fprintf(w, "\n%-8s %s: %s\n", c.Level, c.Name, c.What)
+	for _, f := range c.Findings {
+		printFinding(w, f)
+	}
 }
 
 func printFinding(w io.Writer, f doctor.Finding) {

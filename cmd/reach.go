@@ -89,15 +89,37 @@ func newSSH(o *options) *cobra.Command {
 }
 
 func newLogs(o *options) *cobra.Command {
-	return &cobra.Command{
-		Use: "logs NAME NODE [COMPONENT]", Short: "Print the log of a node, or of one of its components",
+	var export string
+	one := onMachine(o, func(ctx context.Context, _ *localcluster.Cluster, m *local.Machine, args []string) error {
+		return onBehalf(m.Run(ctx, local.Command{Args: logCommand(args), Stdout: o.Stdout, Stderr: o.Stderr}))
+	})
+	c := &cobra.Command{
+		Use:   "logs NAME NODE [COMPONENT] | NAME --export DIR",
+		Short: "Print the log of a node or one of its components, or collect all for a report",
 		Long: "Without COMPONENT, the machine's whole journal. COMPONENT is kubelet, containerd or another systemd unit, or a\n" +
-			"container of the control plane: etcd, kube-apiserver, kube-controller-manager, kube-scheduler.",
-		Example: "  slipway logs dev dev-cp-1 kubelet", Args: cobra.RangeArgs(2, 3),
-		RunE: onMachine(o, func(ctx context.Context, _ *localcluster.Cluster, m *local.Machine, args []string) error {
-			return onBehalf(m.Run(ctx, local.Command{Args: logCommand(args), Stdout: o.Stdout, Stderr: o.Stderr}))
-		}),
+			"container of the control plane: etcd, kube-apiserver, kube-controller-manager, kube-scheduler.\n\n" +
+			"With --export, makes the directory DIR with all that a bug report needs: logs of all nodes and pods, what `slipway doctor`\n" +
+			"finds, the state of the network, and objects. Secrets are left out; read it all the same before you publish it.",
+		Example: "  slipway logs dev dev-cp-1 kubelet\n  slipway logs dev --export dev-report",
+		Args: func(c *cobra.Command, args []string) error {
+			if export != "" {
+				return cobra.ExactArgs(1)(c, args)
+			}
+			return cobra.RangeArgs(2, 3)(c, args)
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			if export == "" {
+				return one(c, args)
+			}
+			cluster, err := localcluster.Open(o.dirs(), args[0])
+			if err == nil {
+				err = cluster.Export(c.Context(), export, version)
+			}
+			return err
+		},
 	}
+	c.Flags().StringVar(&export, "export", "", "directory to make")
+	return c
 }
 
 // componentLogs prints the logs of the containers of that name on this machine (the kubelet's layout below /var/log/pods),

@@ -32,10 +32,12 @@ func newUp(o *options) *cobra.Command {
 			"merges its kubeconfig into $KUBECONFIG or ~/.kube/config as context slipway-NAME. Needs root. Running it again\n" +
 			"completes a launch that was interrupted, starts machines that were stopped, and changes nothing on a cluster that is up\n" +
 			"but loading what nodes lack of the files with --image.\n\n" +
+			"If it fails, what it began is removed, unless --keep is given. What ^C interrupts is kept, and so is what was there before.\n\n" +
 			"With --config the settings come from a file, which has more of them than there are flags: feature gates, arguments of the\n" +
 			"control plane, the kubelet's configuration, mounts, labels and taints. `slipway config init` writes one with all.\n" +
 			"With --from the nodes, their data and nearly all settings come from a snapshot; keys and credentials are new.\n\n" + mirrorHelp,
 		Example: "  slipway up\n  slipway up --name ci --workers 2 --egress=false -o json\n" +
+			"  slipway up --name ci --keep || slipway logs ci --export ci-logs\n" +
 			"  slipway up --image app.tar --image db.tar\n" +
 			"  slipway up --workers 2 --cpus 1 --memory 2Gi                       # of each node\n" +
 			"  slipway up --registry-mirror http://localhost:5000                 # image: localhost:5000/app:1\n" +
@@ -88,6 +90,7 @@ func (f *upFlags) add(c *cobra.Command, u *localcluster.Options) {
 	fs.StringArrayVar(&u.Images, "image", nil, "file with images for all nodes, in an archive as for images load; may be repeated")
 	fs.BoolVar(&u.Egress, "egress", true, "let the cluster reach beyond this computer")
 	fs.DurationVar(&u.Wait, "wait", 2*time.Minute, "how long to wait until everything is ready")
+	fs.BoolVar(&u.Keep, "keep", false, "keep what this run began if it fails or is not ready in time")
 	fs.StringVar((*string)(&u.Keys), "key-algorithm", string(certs.ECDSA), "of all keys and certificates: ecdsa (P-256) or rsa (2048 bits)")
 	fs.BoolVar(&u.Typha, "typha", false, "put Calico's Typha between the nodes and the API server")
 	fs.StringVar(&f.subnet, "subnet", "", "subnet of the machines, for example 10.89.7.0/24 (default: the first free one)")

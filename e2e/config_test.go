@@ -328,10 +328,9 @@ func TestConfigNoNetwork(t *testing.T) {
 	t.Cleanup(func() { _ = exec.Command(binary(), "down", "conf").Run() }) // if this test ended early
 	r := invocation{args: []string{"up", "--config", path}}.run(t)
 	want := `error[api-not-ready]: conf-cp-1: wait for the API server: kube-apiserver does not start: Error: invalid argument "lots" for "--max-requests-inflight"`
-	if r.code != 1 || !strings.Contains(r.stderr, want) {
+	if r.code != 1 || !strings.Contains(r.stderr, want) || !strings.Contains(r.stderr, "error[launch-undone]") {
 		t.Errorf("a value that cannot be: %v", r)
 	}
-	slipway(t, "down", "conf")
 	if err := os.WriteFile(path, []byte(header+"kubelet: {maxPods: -5}\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -339,7 +338,6 @@ func TestConfigNoNetwork(t *testing.T) {
 	if r.code != 1 || !regexp.MustCompile(`the kubelet ended, and said: .*maxPods.* -5 must not be`).MatchString(r.stderr) {
 		t.Errorf("a value that no kubelet takes: %v", r)
 	}
-	slipway(t, "down", "conf")
 	if err := os.WriteFile(path, []byte(header), 0o644); err != nil {
 		t.Fatal(err)
 	}

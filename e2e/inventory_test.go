@@ -18,7 +18,7 @@ type inventory map[string][]string
 func testClusters() []string {
 	return []string{
 		"a", "ha", "cut", "srv", "mix", "kill", "hasrv", "oci", "ext", "rt", "vip", "grow", "vm", "halt", "halt3", "img", "conf", "pub", "dual",
-		"bench", "benchf", "benchk", "snap", "twin",
+		"bench", "benchf", "benchk", "snap", "twin", "flt", "flt2",
 	}
 }
 

@@ -36,6 +36,7 @@ func TestServersVM(t *testing.T) {
 		{"clock a day behind", func(t *testing.T) { checkClock(t, g, join, -24*time.Hour, "clock-skew", host) }, false},
 		{"join", func(t *testing.T) { checkJoinVM(t, g, join) }, true},
 		{"pods", func(t *testing.T) { checkPodsVM(t, g) }, false},
+		{"clock jumps", func(t *testing.T) { checkClockJumps(t, g) }, false},
 		{"reset", func(t *testing.T) { checkResetVM(t, g, host) }, false},
 	} {
 		if !t.Run(step.name, step.run) && step.fatal {
@@ -162,7 +163,16 @@ func checkPodsVM(t *testing.T, g group) {
 	}
 	g.must(t, 1, "cat > /run/echo.yaml <<'END'\n"+vmEcho+"END\nkubectl --kubeconfig /etc/kubernetes/admin.conf apply -f /run/echo.yaml && rm /run/echo.yaml")
 	g.kubectl(t, 1, "wait pod -l app=echo --for=condition=Ready --timeout="+vmLimit.String())
-	for _, pod := range []string{"echo-1", "echo-2"} {
+	checkEchoVM(t, g, "echo-1", "echo-2")
+	if out := g.must(t, 2, `cat $(find /sys/fs/cgroup/kubepods.slice -path '*cri-containerd*' -name memory.max)`); !strings.Contains(out, "67108864\n") {
+		t.Errorf("no container has a limit of 64 MiB: %s", out)
+	}
+}
+
+// checkEchoVM: each of these gets answers of both.
+func checkEchoVM(t *testing.T, g group, pods ...string) {
+	t.Helper()
+	for _, pod := range pods {
 		seen := map[string]bool{}
 		eventually(t, "both answer "+pod, vmLimit, func() error {
 			r := g.on(t, 1, "kubectl --kubeconfig /etc/kubernetes/admin.conf exec "+pod+" -- /echo get "+echoURL)
@@ -176,8 +186,38 @@ func checkPodsVM(t *testing.T, g group) {
 			return nil
 		})
 	}
-	if out := g.must(t, 2, `cat $(find /sys/fs/cgroup/kubepods.slice -path '*cri-containerd*' -name memory.max)`); !strings.Contains(out, "67108864\n") {
-		t.Errorf("no container has a limit of 64 MiB: %s", out)
+}
+
+// checkClockJumps turns the clock of a node under its pods. They go on, the doctor says what is wrong, and all is well again
+// with the right time.
+func checkClockJumps(t *testing.T, g group) {
+	defer setClock(t, g, 2, 0)
+	for _, jump := range []struct {
+		off  time.Duration
+		says []string
+	}{
+		{-24 * time.Hour, []string{"not-yet-valid", "set the clock"}},
+		{24*time.Hour + 30*time.Minute, []string{"the clock of this host is 24h", "set the clock"}},
+	} {
+		setClock(t, g, 2, jump.off)
+		checkEchoVM(t, g, "echo-1") // into the other no `kubectl exec` leads while its kubelet takes nobody's certificate for valid
+		r := g.on(t, 2, "slipway doctor")
+		for _, part := range jump.says {
+			if r.code != 1 || !strings.Contains(r.stdout, part) {
+				t.Errorf("%v off, the doctor does not say %q, exit code %d: %v", jump.off, part, r.code, r)
+			}
+		}
+		setClock(t, g, 2, 0)
+		begin := time.Now()
+		eventually(t, "all is well", vmLimit, func() error {
+			if r := g.on(t, 2, "slipway doctor"); r.code != 0 {
+				return fmt.Errorf("exit code %d: %v", r.code, r)
+			}
+			return nil
+		})
+		checkServersWithin(t, g, 2, vmLimit)
+		checkEchoVM(t, g, "echo-1", "echo-2")
+		t.Logf("%v off and back: well again after %.1f s", jump.off, time.Since(begin).Seconds())
 	}
 }
 

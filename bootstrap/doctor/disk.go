@@ -27,13 +27,14 @@ type room struct {
 	device             uint64
 	free, size         uint64 // bytes
 	freeInodes, inodes uint64
+	readOnly           bool
 }
 
 func disk(_ context.Context, h *Host) []Finding {
 	evicts := h.evictsForDisk()
 	var out []Finding
 	seen := map[uint64]bool{} // a file system that holds several is looked at once
-	for _, dir := range []string{"/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet"} {
+	for _, dir := range []string{"/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet", "/"} {
 		r, err := roomOf(h.path(dir))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // a worker has no etcd
@@ -41,6 +42,14 @@ func disk(_ context.Context, h *Host) []Finding {
 		if err != nil {
 			out = append(out, problem("it cannot be found out how much room there is for %s", dir).because(err))
 			continue
+		}
+		if r.readOnly {
+			out = append(out, problem("the file system of %s is mounted read-only", dir).
+				advise("look why in the kernel's log (`dmesg`), and mount it for writing again: `mount -o remount,rw %s`", dir))
+			continue
+		}
+		if dir == "/" {
+			continue // what grows is above
 		}
 		if !seen[r.device] {
 			out = append(out, judgeRoom(dir, r, evicts))
@@ -67,7 +76,10 @@ func roomOf(dir string) (room, error) {
 		return room{}, &fs.PathError{Op: "statfs", Path: dir, Err: err}
 	}
 	block := uint64(s.Bsize) //nolint:gosec // a size
-	return room{st.Dev, s.Bavail * block, s.Blocks * block, s.Ffree, s.Files}, nil
+	return room{
+		device: st.Dev, free: s.Bavail * block, size: s.Blocks * block, freeInodes: s.Ffree, inodes: s.Files,
+		readOnly: s.Flags&unix.ST_RDONLY != 0,
+	}, nil
 }
 
 func judgeRoom(dir string, r room, evicts bool) Finding {

@@ -30,10 +30,10 @@ func LookWithin(ctx context.Context, h Host) (*Report, error) {
 	return h.runAll(ctx, Checks())
 }
 
-var Redact = redact
+var Quoted = redact
 
 func JudgeRoom(free, size, freeInodes, inodes uint64, evicts bool) Finding {
-	return judgeRoom("/x", room{0, free, size, freeInodes, inodes}, evicts)
+	return judgeRoom("/x", room{free: free, size: size, freeInodes: freeInodes, inodes: inodes}, evicts)
 }
 
 func JudgeEtcd(s *clientv3.StatusResponse, members []*etcdserverpb.Member, silent map[uint64]error) []Finding {

@@ -18,11 +18,17 @@ func secrets() []*regexp.Regexp {
 // lineSize is where lines of a log are cut: some have whole objects in them.
 const lineSize = 300
 
-// redact keeps what tells which secret it was, and lines as long as one can read.
-func redact(text string) string {
+// Redact takes out what looks like a secret, and keeps what tells which it was.
+func Redact(text string) string {
 	for _, s := range secrets() {
 		text = s.ReplaceAllString(text, "$1 [secret]")
 	}
+	return text
+}
+
+// redact also cuts lines to what one can read.
+func redact(text string) string {
+	text = Redact(text)
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	for i, line := range lines {
 		if r := []rune(line); len(r) > lineSize {

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"strings"
+	"syscall"
 	"time"
 
 	"slipway.dev/slipway/internal/fault"
@@ -64,8 +65,20 @@ func NewProblem(step string, err error) *Problem {
 		p.Why = strings.Join(why, "; ")
 		return p
 	}
+	op := "run step " + step
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return &Problem{
+			ID: "disk-full", Op: op, Why: err.Error(), Next: "free some space and run the same command again: it goes on where it stopped",
+		}
+	case errors.Is(err, syscall.EROFS):
+		return &Problem{
+			ID: "disk-read-only", Op: op, Why: err.Error(),
+			Next: "look at the kernel's log why nothing can be written there, mount it for writing, and run the same command again",
+		}
+	}
 	return &Problem{
-		ID: "step-failed", Op: "run step " + step, Why: err.Error(),
+		ID: "step-failed", Op: op, Why: err.Error(),
 		Next: "mend the cause and run the same command again: it goes on where it stopped",
 	}
 }

@@ -131,15 +131,19 @@ func (l *leaving) persist(
 	}
 	tick := time.NewTicker(pollLeave)
 	defer tick.Stop()
+	var last error
 	for {
 		err := do(ctx, c, progress)
 		if err == nil {
 			return nil
 		}
-		progress(err.Error())
+		if last == nil || ctx.Err() == nil { // what only ran out of time does not say why
+			last = err
+			progress(err.Error())
+		}
 		select {
 		case <-ctx.Done():
-			return err
+			return last
 		case <-tick.C:
 		}
 	}

@@ -108,6 +108,9 @@ func (c *Cluster) confirm(ctx context.Context, o Options, report engine.Report) 
 	if err != nil {
 		return err
 	}
+	if err := c.checkRoots(ctx); err != nil {
+		return err
+	}
 	if err := c.settle(ctx, started, report); err != nil { // of what was up, pods are the user's own affair
 		return err
 	}

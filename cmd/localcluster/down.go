@@ -38,7 +38,7 @@ func Down(ctx context.Context, d Dirs, name, kubeconfig string) error {
 		c.Cluster.Name = name
 	} else {
 		c.Removing = true
-		if err := c.save(); err != nil {
+		if err := c.save(); err != nil && !isFull(err) { // a full disk least of all
 			return err
 		}
 	}

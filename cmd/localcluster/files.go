@@ -38,6 +38,7 @@ func lock(d Dirs, name string) (func(), error) {
 	}
 	return func() {
 		held.Remove()
+		dropSubnetsLock(d)
 		_ = os.Remove(dir)
 		_ = os.Remove(d.Run) // only when nothing else is in it
 	}, nil

@@ -83,7 +83,7 @@ func UpMachines(ctx context.Context, d Dirs, o MachineOptions, report engine.Rep
 		fmt.Sprintf("start the machines of %q", o.Name), fmt.Errorf("it took longer than %v", o.Wait),
 		"run the same command with a longer --wait: it goes on where it stopped"))
 	defer cancel()
-	return c, inTime(ctx, c.startMachines(ctx, report))
+	return c, c.explain(inTime(ctx, c.startMachines(ctx, report)))
 }
 
 // beginMachines checks everything, and only then writes the first file.
@@ -92,11 +92,14 @@ func beginMachines(ctx context.Context, d Dirs, o MachineOptions, report engine.
 	if err != nil {
 		return nil, err
 	}
+	unlock, err := lockSubnets(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	p := local.New(local.Config{StateDir: d.State, RunDir: d.Run, Runc: runcOf(u)})
-	if !o.Subnet.IsValid() {
-		if o.Subnet, err = p.FreeSubnet(ctx, poolPrefix(), subnetBits); err != nil {
-			return nil, err
-		}
+	if o.Subnet, err = chooseSubnet(ctx, d, p, o.Subnet); err != nil {
+		return nil, err
 	}
 	c := &Cluster{dirs: d, Record: newMachinesRecord(o)}
 	c.Bundle, c.Layers = b.Dir(), []string{u.Rootfs}

@@ -39,6 +39,7 @@ type Options struct {
 	Typha                  bool
 	Keys                   certs.Algorithm
 	Wait                   time.Duration
+	Keep                   bool               // what could not be completed
 	From                   string             // the snapshot to make it of, which says most of what is here; empty: none
 	Kubeconfig             string             // the file that the cluster's context is merged into
 	Images                 []string           // archives of images that all nodes get

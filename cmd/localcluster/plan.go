@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/sys/unix"
 
 	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/fleet"
@@ -218,7 +217,7 @@ func readSSHKey(path string) (ssh.Signer, error) {
 const leastSpace = 1 << 30
 
 func checkSpace(dir string) error {
-	free, err := freeSpace(dir)
+	free, err := freeSpace(existing(dir))
 	if err == nil && free < leastSpace {
 		return noSpace(fmt.Sprintf("keep a cluster below %q", dir), free, leastSpace)
 	}
@@ -228,7 +227,7 @@ func checkSpace(dir string) error {
 // checkRoom wants room for something, and some more for what runs.
 func checkRoom(dir string, need int64, op string) error {
 	const reserve = 128 << 20
-	free, err := freeSpace(dir)
+	free, err := freeSpace(existing(dir))
 	if err == nil && free < uint64(need)+reserve { //nolint:gosec // a size is positive
 		return noSpace(op, free, uint64(need)+reserve) //nolint:gosec // a size is positive
 	}
@@ -238,17 +237,4 @@ func checkRoom(dir string, need int64, op string) error {
 func noSpace(op string, free, need uint64) error {
 	return fault.New("disk-full", op, errors.New(fmt.Sprint(free>>20, " MiB are free there, at least ", need>>20, " are needed")),
 		"make room, or set SLIPWAY_STATE to a directory on another disk")
-}
-
-func freeSpace(dir string) (uint64, error) {
-	for ; ; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(dir); err == nil || dir == "/" {
-			break
-		}
-	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, fmt.Errorf("look at the disk of %q: %w", dir, err)
-	}
-	return st.Bavail * uint64(st.Bsize), nil //nolint:gosec // a block size is positive
 }

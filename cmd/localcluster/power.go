@@ -62,7 +62,7 @@ func Start(ctx context.Context, d Dirs, o PowerOptions, report engine.Report) (b
 	if err == nil {
 		err = c.settle(ctx, changed || c.Starting, report) // of what was up, pods are the user's own affair
 	}
-	return changed, inTime(ctx, err)
+	return changed, c.explain(inTime(ctx, err))
 }
 
 // Pause freezes everything in the machines. It tells whether something was not frozen.
@@ -215,8 +215,8 @@ func (c *Cluster) onEach(ctx context.Context, step string, names []string,
 	return some, errors.Join(failed...)
 }
 
-// start starts the machines that do not run, after a restart of this computer all of them. It tells whether there were any. The network is
-// put in order also if there were none: whoever flushes the firewall takes the guard of this computer's loopback away.
+// start starts the machines that do not run, after a restart of this computer all of them. If there are none it mends the network
+// under those that run: whoever flushes the firewall takes the guard of this computer's loopback away. It tells whether it did something.
 func (c *Cluster) start(ctx context.Context, report engine.Report) (bool, error) {
 	paused, err := c.in(ctx, local.Paused)
 	if err != nil {
@@ -229,11 +229,11 @@ func (c *Cluster) start(ctx context.Context, report engine.Report) (bool, error)
 	if err != nil {
 		return false, err
 	}
-	p := c.provider()
 	if len(stopped) == 0 {
-		return false, p.EnsureNetwork(ctx, c.Network)
+		return c.mendNetwork(ctx, report)
 	}
 	c.Starting = !c.Bare
+	p := c.provider()
 	if err := errors.Join(c.save(), c.checkLayers(), p.EnsureNetwork(ctx, c.Network)); err != nil {
 		return false, err
 	}

@@ -30,37 +30,39 @@ import (
 
 // beginFrom is begin for a cluster that is made of a snapshot: with the nodes, the data and the settings of that, and a name, addresses
 // and authorities of its own.
-func beginFrom(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster, error) {
+func (c *Cluster) beginFrom(ctx context.Context, o Options, report engine.Report) error {
+	d := c.dirs
 	s, err := findSnapshot(d, o.From)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer s.close()
 	p := local.New(local.Config{StateDir: d.State, RunDir: d.Run})
 	if err := errors.Join(p.Check(ctx), certs.CheckKubeconfig(o.Kubeconfig)); err != nil {
-		return nil, err
+		return err
 	}
-	c := &Cluster{dirs: d}
 	if err := c.mayUse(ctx, s, report); err != nil {
-		return nil, err
+		return err
 	}
 	if !o.Subnet.IsValid() {
 		k := s.Record.Cluster
 		if o.Subnet, err = p.FreeSubnet(ctx, poolPrefix(), s.Record.Subnet.Bits(), k.PodCIDR, k.ServiceCIDR); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	self, err := ownLayer(d)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if c.Record, err = s.cloned(o, self); err != nil {
-		return nil, err
+	record, err := s.cloned(o, self)
+	if err != nil {
+		return err
 	}
+	c.Record = record
 	if err := p.CheckNetwork(ctx, c.Network); err != nil {
-		return nil, err
+		return err
 	}
-	return c, c.beginWith(s)
+	return c.beginWith(s)
 }
 
 // beginWith writes the first files.

@@ -23,7 +23,8 @@ import (
 // bundleTarget is where a machine sees the bundle.
 const bundleTarget = "/var/lib/slipway/bundle"
 
-// Up launches the cluster, or completes one that was interrupted. One that is up is left as it is.
+// Up launches the cluster, or completes one that was interrupted. One that is up is left as it is. What this very call began and
+// could not complete is removed again, unless it is to be kept or was interrupted by ctx.
 func Up(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster, error) {
 	archives, err := OpenArchives(ctx, d, o.Images)
 	mirrors, merr := parseMirrors(o.Mirrors, o.Registry.CA)
@@ -38,34 +39,11 @@ func Up(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster,
 		return nil, err
 	}
 	defer unlock()
-	c, err := openOrBegin(ctx, d, o, report)
-	if err != nil {
-		return nil, err
-	}
-	if c.source != nil {
-		defer c.source.close()
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, o.Wait, fault.New("not-ready-in-time",
-		fmt.Sprintf("bring up cluster %q", o.Name), fmt.Errorf("it took longer than %v", o.Wait),
-		"run the same command with a longer --wait: it goes on where it stopped"))
-	defer cancel()
-	finish := c.bringUp
-	if c.Ready {
-		finish = c.confirm
-	}
-	if err := finish(ctx, o, report); err != nil {
-		return nil, inTime(ctx, err)
-	}
-	return c, nil
-}
-
-// openOrBegin gives the cluster that is to be launched, or whose launch is to be completed.
-func openOrBegin(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster, error) {
 	c, err := Open(d, o.Name)
 	var f *fault.Error
 	switch {
 	case errors.As(err, &f) && f.ID == "cluster-unknown":
-		c, err = begin(ctx, d, o, report)
+		return launch(ctx, d, o, report)
 	case err == nil && c.Removing:
 		err = c.removing("launch")
 	case err == nil && c.Restoring != "":
@@ -73,10 +51,58 @@ func openOrBegin(ctx context.Context, d Dirs, o Options, report engine.Report) (
 	case err == nil:
 		err = c.same(o)
 	}
-	if err == nil && c.From != "" && !c.Ready {
-		c.source, err = findSnapshot(d, c.From)
+	if err != nil {
+		return nil, err
 	}
-	return c, err
+	return c, c.explain(c.finish(ctx, o, report))
+}
+
+// launch is for a cluster that was never begun.
+func launch(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster, error) {
+	_, err := os.Stat(home(d, o.Name))
+	was := err == nil // something is left there of which nobody knows what it is
+	c, err := begin(ctx, d, o, report)
+	if err == nil {
+		err = c.finish(ctx, o, report)
+	}
+	if err == nil || was || o.Keep || ctx.Err() != nil || c.Ready { // ready: it came up, and only images of the user's were not loaded
+		return c, c.explain(err)
+	}
+	return nil, errors.Join(c.explain(err), c.takeBack(context.WithoutCancel(ctx), report))
+}
+
+// finish brings up what was begun, or confirms that it is up, as long as that may take.
+func (c *Cluster) finish(ctx context.Context, o Options, report engine.Report) error {
+	if c.From != "" && !c.Ready {
+		var err error
+		if c.source, err = findSnapshot(c.dirs, c.From); err != nil {
+			return err
+		}
+		defer c.source.close()
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, o.Wait, fault.New("not-ready-in-time",
+		fmt.Sprintf("bring up cluster %q", o.Name), fmt.Errorf("it took longer than %v", o.Wait), "run the same command with a longer --wait"))
+	defer cancel()
+	finish := c.bringUp
+	if c.Ready {
+		finish = c.confirm
+	}
+	return inTime(ctx, finish(ctx, o, report))
+}
+
+// takeBack removes a cluster that this call began.
+func (c *Cluster) takeBack(ctx context.Context, report engine.Report) error {
+	if _, err := os.Stat(home(c.dirs, c.Name())); errors.Is(err, fs.ErrNotExist) {
+		return nil // it failed before the first file
+	}
+	err := engine.Run(ctx, "", []engine.Step{
+		oneStep("take-back", func(ctx context.Context, _ func(string)) error { return c.remove(ctx) }),
+	}, report)
+	if err != nil {
+		return err
+	}
+	return fault.New("launch-undone", fmt.Sprintf("keep cluster %q", c.Name()),
+		errors.New("this run began it and failed, and so removed it again"), "to look at what it made, run it with --keep")
 }
 
 // inTime adds that the time was up to what was going on when it was.
@@ -90,46 +116,55 @@ func inTime(ctx context.Context, err error) error {
 
 // begin checks everything, and only then writes the first file.
 func begin(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster, error) {
+	c := &Cluster{dirs: d}
+	c.Cluster.Name = o.Name
 	if o.From != "" {
-		return beginFrom(ctx, d, o, report)
+		return c, c.beginFrom(ctx, o, report)
 	}
 	u, b, err := prepare(ctx, d, o, report)
 	if err != nil {
-		return nil, err
-	}
-	c := &Cluster{dirs: d}
-	p := local.New(local.Config{StateDir: d.State, RunDir: d.Run, Runc: runcOf(u)})
-	if !o.Subnet.IsValid() {
-		if o.Subnet, err = p.FreeSubnet(ctx, poolPrefix(), subnetBits, o.PodCIDR, o.ServiceCIDR); err != nil {
-			return nil, err
-		}
+		return c, err
 	}
 	self, err := ownLayer(d)
 	if err != nil {
-		return nil, err
+		return c, err
+	}
+	unlock, err := lockSubnets(ctx, d)
+	if err != nil {
+		return c, err
+	}
+	defer unlock()
+	p := local.New(local.Config{StateDir: d.State, RunDir: d.Run, Runc: runcOf(u)})
+	if o.Subnet, err = chooseSubnet(ctx, d, p, o.Subnet, o.PodCIDR, o.ServiceCIDR); err != nil {
+		return c, err
 	}
 	c.Record = newRecord(o, b, u, self)
 	if err := p.CheckNetwork(ctx, c.Network); err != nil {
-		return nil, err
+		return c, err
 	}
+	return c, c.writeFirst(runcOf(u))
+}
+
+// writeFirst makes the secrets of the cluster and writes them down.
+func (c *Cluster) writeFirst(runc string) error {
 	cas, err := certs.NewAuthorities(c.Keys, time.Now())
 	if err != nil {
-		return nil, fmt.Errorf("make certificate authorities: %w", err)
+		return fmt.Errorf("make certificate authorities: %w", err)
 	}
 	plan, err := fleet.NewPlan(c.Cluster, c.Nodes, cas, bundleTarget, time.Now())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	key, err := newSSHKey()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	err = errors.Join(writeJSON(c.file("plan.json"), plan), writeFile(c.KubeconfigFile(), plan.Kubeconfig),
-		writeFile(c.SSHKeyFile(), key), copyProgram(runcOf(u), c.file("runc")))
+		writeFile(c.SSHKeyFile(), key), copyProgram(runc, c.file("runc")))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return c, c.save() // last: a cluster without a record never began
+	return c.save() // last: a cluster without a record never began
 }
 
 func runcOf(u *images.Unpacked) string { return filepath.Join(u.Files, "usr/local/sbin/runc") }
@@ -171,7 +206,7 @@ func (c *Cluster) bringUp(ctx context.Context, o Options, report engine.Report) 
 		return err
 	}
 	p := c.provider()
-	if err := p.EnsureNetwork(ctx, c.Network); err != nil {
+	if err := errors.Join(c.checkLayers(), p.EnsureNetwork(ctx, c.Network)); err != nil {
 		return err
 	}
 	loads := launchLoads{archives: o.archives, report: report}
@@ -239,12 +274,33 @@ func (c *Cluster) machine(
 			if err != nil {
 				return err
 			}
-			m, err = p.Create(ctx, spec)
+			m, err = c.createWhole(ctx, p, spec)
 			return err
 		}),
 	}, report)
 	return m, err
 }
+
+// createWhole starts a machine again that an interrupted launch has left with a bundle that was deleted since, and put back.
+func (c *Cluster) createWhole(ctx context.Context, p *local.Provider, spec local.MachineSpec) (*local.Machine, error) {
+	m, err := p.Create(ctx, spec)
+	if err == nil {
+		err = c.checkRoot(m)
+	}
+	if err != nil || c.Ready || m.State() != local.Running {
+		return m, err
+	}
+	if another, err := m.SeesAnother(c.Bundle, bundleTarget); err != nil || !another {
+		return m, err
+	}
+	if _, err := p.Stop(ctx, spec.Cluster, spec.Name, restartGrace); err != nil {
+		return nil, err
+	}
+	return p.Create(ctx, spec)
+}
+
+// restartGrace is for machines on which no work runs yet.
+const restartGrace = 5 * time.Second
 
 // layOut fills the directories of a machine that is to be made.
 func (c *Cluster) layOut(ctx context.Context, n bootstrap.Node) error {

@@ -33,8 +33,11 @@ func freeMetric(others []*networkState) int {
 	return m
 }
 
+// fenced are the prefixes that have one.
+func (s *networkState) fenced() []netip.Prefix { return s.Network.prefixes() }
+
 func addFences(s *networkState) error {
-	for _, prefix := range s.Network.prefixes() {
+	for _, prefix := range s.fenced() {
 		if err := netlink.RouteReplace(&netlink.Route{
 			Dst:      ipNet(prefix),
 			Type:     unix.RTN_BLACKHOLE,
@@ -50,11 +53,9 @@ func addFences(s *networkState) error {
 
 // removeFences removes the fences with a metric, whatever they are for.
 func removeFences(metric int) error {
-	routes, err := hostnet.List(func() ([]netlink.Route, error) {
-		return netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Protocol: fenceProtocol}, netlink.RT_FILTER_PROTOCOL)
-	})
+	routes, err := listFences()
 	if err != nil {
-		return fmt.Errorf("list fences: %w", err)
+		return err
 	}
 	for i := range routes {
 		if routes[i].Priority != metric {
@@ -65,6 +66,17 @@ func removeFences(metric int) error {
 		}
 	}
 	return nil
+}
+
+// listFences lists those of all clusters.
+func listFences() ([]netlink.Route, error) {
+	routes, err := hostnet.List(func() ([]netlink.Route, error) {
+		return netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Protocol: fenceProtocol}, netlink.RT_FILTER_PROTOCOL)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list fences: %w", err)
+	}
+	return routes, nil
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {

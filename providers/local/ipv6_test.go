@@ -38,6 +38,14 @@ func TestFences6(t *testing.T) {
 	if got := sh(t, "ip -6 -o address show scope global; ip -6 route show type unicast | grep sl- || true"); got != "" {
 		t.Errorf("this computer has IPv6 on a bridge: %s", got)
 	}
+	sh(t, "ip -6 route del blackhole fd00:10:96::/112 proto 83")
+	if got := damageOf(t, h, "lt-a"); !strings.Contains(got, "the fence of fd00:10:96::/112") {
+		t.Errorf("a fence is gone, and it says %q", got)
+	}
+	h.ensure(t, network6("lt-a", 0, "fd00:10:244::/56", "fd00:10:96::/112"))
+	if got := damageOf(t, h, "lt-a"); got != "" {
+		t.Errorf("the fence was not repaired: %s", got)
+	}
 	wantFault(t, h.CheckNetwork(t.Context(), network6("mine", 1)), "subnet-in-use", "subnet-in-use") // of each family
 	h.down(t, "lt-a")
 	if got := sh(t, "ip -6 route show type blackhole proto 83"); strings.Count(got, "blackhole") != 2 {

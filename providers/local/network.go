@@ -35,8 +35,8 @@ type Network struct {
 	Behind netip.Prefix `json:"behind,omitzero"` // a part of the subnet that no machine has
 }
 
-// EnsureNetwork makes the network of a cluster, or completes one that was half made. The fences
-// come first: from then on nothing meant for the cluster leaves this computer.
+// EnsureNetwork makes the network of a cluster, or completes one that was half made or that lost something: machines that run
+// are on it again then. The fences come first: from then on nothing meant for the cluster leaves this computer.
 func (p *Provider) EnsureNetwork(ctx context.Context, n Network) error {
 	if err := checkNetwork(n); err != nil {
 		return err
@@ -64,6 +64,9 @@ func (p *Provider) makeNetwork(ctx context.Context, s *networkState) error {
 		return err
 	}
 	if err := addBridge(s.Network); err != nil {
+		return err
+	}
+	if err := p.replug(s.Network); err != nil {
 		return err
 	}
 	forgetFlows(s.Network, unix.IPPROTO_UDP)

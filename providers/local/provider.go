@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"syscall"
 
 	runc "github.com/containerd/go-runc"
@@ -55,11 +56,17 @@ func (p *Provider) machineHome(cluster, name string) string {
 	return filepath.Join(p.machinesHome(cluster), name)
 }
 
+const idPrefix = "slipway-"
+
 // machineID names a machine among all machines of this computer: its container and its network
 // namespace. The dot keeps cluster "a-b" with machine "c" apart from cluster "a" with "b-c",
 // as neither name can hold one.
 func machineID(cluster, name string) string {
-	return "slipway-" + cluster + "." + name
+	return idPrefix + cluster + "." + name
+}
+
+func splitMachineID(id string) (cluster, name string, ok bool) {
+	return strings.Cut(strings.TrimPrefix(id, idPrefix), ".")
 }
 
 // cgroupPath is the path of a machine's subtree in every cgroup hierarchy.

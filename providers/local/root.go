@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"slipway.dev/slipway/internal/fault"
 )
 
 // home is the layout of a machine's directory.
@@ -80,7 +82,12 @@ func escapeOverlay(path string) string {
 func makeBindSources(h home, binds []Bind) error {
 	for _, b := range binds {
 		source := h.bindSource(b)
-		if _, err := os.Lstat(source); errors.Is(err, fs.ErrNotExist) {
+		_, err := os.Lstat(source)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && b.ReadOnly: // an empty one in its place would keep it from being put back
+			return fault.New("machine-files-missing", fmt.Sprintf("show a machine what is to be at %q", b.Target), err,
+				"put that back and run the same command again")
+		case errors.Is(err, fs.ErrNotExist):
 			if err := makeDirs(source); err != nil {
 				return err
 			}

@@ -54,8 +54,10 @@ func machineSettings() []setting {
 	return s
 }
 
+const forwardingKey = "net/ipv4/ip_forward"
+
 func forwarding() []setting {
-	return []setting{{Key: "net/ipv4/ip_forward", Set: "1", User: userEgress}}
+	return []setting{{Key: forwardingKey, Set: "1", User: userEgress}}
 }
 
 // changeHost notes the old values first. Numbers are only ever raised.
