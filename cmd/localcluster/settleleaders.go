@@ -14,16 +14,14 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// electing are the parts of the control plane of which one leads and the others stand by, by the names of their leases.
-var electing = []string{"kube-controller-manager", "kube-scheduler"}
-
-// unled gives those that nobody leads since the machines were started. Until the controller manager leads, Services go to the
+// unled gives the parts of the control plane that nobody leads since the machines were started, by the names of their leases. Until the
+// controller manager leads, Services go to the
 // addresses that pods had before. The lease of one that led then keeps others from it for 15 s, however old it is, as each counts
 // from when it has seen it. So it is taken back here.
 func (s *settling) unled(ctx context.Context) []string {
 	leases := s.client.CoordinationV1().Leases(metav1.NamespaceSystem)
 	var out []string
-	for _, name := range electing {
+	for _, name := range []string{"kube-controller-manager", "kube-scheduler"} {
 		l, err := leases.Get(ctx, name, metav1.GetOptions{})
 		switch {
 		case apierrors.IsNotFound(err): // the cluster's settings say that none is elected
