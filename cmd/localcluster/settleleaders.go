@@ -15,9 +15,8 @@ import (
 )
 
 // unled gives the parts of the control plane that nobody leads since the machines were started, by the names of their leases. Until the
-// controller manager leads, Services go to the
-// addresses that pods had before. The lease of one that led then keeps others from it for 15 s, however old it is, as each counts
-// from when it has seen it. So it is taken back here.
+// controller manager leads, Services go to the addresses that pods had before. The lease of one that led then keeps others from it
+// for 15 s, however old it is, as each counts from when it has seen it. So it is taken back here.
 func (s *settling) unled(ctx context.Context) []string {
 	leases := s.client.CoordinationV1().Leases(metav1.NamespaceSystem)
 	var out []string
