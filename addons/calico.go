@@ -67,7 +67,10 @@ func calicoSettings(cfg Config) patch[corev1.ConfigMap] {
 		}
 		m.Data["calico_backend"] = "vxlan"
 		m.Data["veth_mtu"] = strconv.Itoa(cfg.MTU)
-		return podsWaitForPolicy(m)
+		if err := podsWaitForPolicy(m); err != nil {
+			return err
+		}
+		return podsHaveIPv6(cfg, m)
 	}
 }
 

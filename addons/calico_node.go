@@ -26,6 +26,7 @@ func calicoNodePatches(cfg Config) []patch[appsv1.DaemonSet] {
 		on(calicoNodeImages),
 		on(calicoNodeAPIServer),
 		on(calicoPool),
+		on(calicoPool6),
 		on(felixSettings),
 		on(readyMeansConnected),
 		on(startsAtOnce),

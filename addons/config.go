@@ -21,6 +21,7 @@ const (
 // Config says how the addons of one cluster are to be.
 type Config struct {
 	PodCIDR     netip.Prefix
+	PodCIDR6    netip.Prefix // that of a cluster that has IPv6 besides, or zero
 	ServiceCIDR netip.Prefix
 	DNSIP       netip.Addr // cluster IP of the DNS service, inside ServiceCIDR
 	DNSDomain   string     // for example "cluster.local"
@@ -77,6 +78,14 @@ func (c Config) vxlanMode() string {
 	return c.VXLANMode
 }
 
+// podCIDRs is one network of pods, or one of each family, as flags have them.
+func (c Config) podCIDRs() string {
+	if !c.PodCIDR6.IsValid() {
+		return c.PodCIDR.String()
+	}
+	return c.PodCIDR.String() + "," + c.PodCIDR6.String()
+}
+
 // image is the reference of a component's image.
 func (c Config) image(component string) (string, error) {
 	ref := c.Images[component]
@@ -96,6 +105,9 @@ func (c Config) validateNetwork() error {
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if !c.PodCIDR.IsValid() || !c.PodCIDR.Addr().Is4() {
 		bad("pod CIDR %q is not an IPv4 prefix", c.PodCIDR)
+	}
+	if p := c.PodCIDR6; p.IsValid() && !p.Addr().Is6() {
+		bad("second pod CIDR %q is not an IPv6 prefix", p)
 	}
 	if !c.ServiceCIDR.IsValid() || !c.ServiceCIDR.Contains(c.DNSIP) {
 		bad("DNS address %q is not inside the service CIDR %q", c.DNSIP, c.ServiceCIDR)

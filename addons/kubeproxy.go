@@ -66,10 +66,13 @@ func kubeProxyConfiguration(cfg Config) *proxyv1alpha1.KubeProxyConfiguration {
 			Kind:       "KubeProxyConfiguration",
 		},
 		Mode:        "nftables",
-		ClusterCIDR: cfg.PodCIDR.String(), FeatureGates: cfg.FeatureGates,
+		ClusterCIDR: cfg.podCIDRs(), FeatureGates: cfg.FeatureGates,
 	}
 	if cfg.NodePortsEverywhere {
 		c.NodePortAddresses = []string{"0.0.0.0/0"}
+		if cfg.PodCIDR6.IsValid() {
+			c.NodePortAddresses = append(c.NodePortAddresses, "::/0")
+		}
 	}
 	c.ClientConnection.Kubeconfig = "/var/lib/kube-proxy/kubeconfig.conf"
 	if !cfg.ConntrackLimits {

@@ -20,6 +20,9 @@ func TestCNIConfigurationIsJSON(t *testing.T) {
 			Plugins []struct {
 				Type    string `json:"type"`
 				Timeout int    `json:"policy_setup_timeout_seconds"`
+				IPAM    struct {
+					IPv6 string `json:"assign_ipv6"`
+				} `json:"ipam"`
 			} `json:"plugins"`
 		}
 		if err := json.Unmarshal([]byte(text), &config); err != nil {
@@ -27,6 +30,9 @@ func TestCNIConfigurationIsJSON(t *testing.T) {
 		}
 		if len(config.Plugins) == 0 || config.Plugins[0].Type != "calico" || config.Plugins[0].Timeout != 10 {
 			t.Errorf("%s: %+v", name, config)
+		}
+		if got, want := config.Plugins[0].IPAM.IPv6 == "true", cfg.PodCIDR6.IsValid(); got != want {
+			t.Errorf("%s: pods get an IPv6 address: %v, want %v", name, got, want)
 		}
 	}
 }

@@ -54,8 +54,15 @@ func large() addons.Config {
 	return c
 }
 
+// dual is local with a second network of pods.
+func dual() addons.Config {
+	c := local()
+	c.PodCIDR6 = netip.MustParsePrefix("fd00:10:244::/56")
+	return c
+}
+
 func variants() map[string]addons.Config {
-	return map[string]addons.Config{"local": local(), "large": large()}
+	return map[string]addons.Config{"local": local(), "large": large(), "dual": dual()}
 }
 
 func mustRender(t *testing.T, cfg addons.Config) map[string]addons.Addon {

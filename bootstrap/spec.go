@@ -59,7 +59,7 @@ type NodeSpec struct {
 	// Kept is set for a node that is to be changed, and not made: its identity is on the host, and Files has nothing of it.
 	Kept bool `json:"kept,omitempty"`
 	// Copied are all nodes, where the host's disk, and with it the data of etcd, is a copy of another cluster's.
-	Copied []Member `json:"copied,omitempty"`
+	Copied []Node `json:"copied,omitempty"`
 }
 
 // Cluster is what all nodes of a cluster know of it.
@@ -68,6 +68,7 @@ type Cluster struct {
 	KubernetesVersion string       `json:"kubernetesVersion"` // with the leading v
 	PodCIDR           netip.Prefix `json:"podCIDR"`
 	ServiceCIDR       netip.Prefix `json:"serviceCIDR"`
+	IPv6              IPv6         `json:"ipv6,omitzero"`
 	DNSDomain         string       `json:"dnsDomain"`
 	Endpoint          string       `json:"endpoint"` // host:port of the API for all who are not a control plane
 	ControlPlanes     []Member     `json:"controlPlanes"`
@@ -128,6 +129,7 @@ type Member struct {
 type Node struct {
 	Name         string     `json:"name"`
 	Address      netip.Addr `json:"address"`
+	Address6     netip.Addr `json:"address6,omitzero"` // in a cluster that has IPv6 besides
 	ControlPlane bool       `json:"controlPlane"`
 	// Init marks the one control plane that makes the objects of the cluster.
 	Init bool `json:"init,omitempty"`

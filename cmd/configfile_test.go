@@ -90,7 +90,7 @@ func TestUpConfigProblems(t *testing.T) {
 	path := configFile(t, config.LocalKind, `podCidr: 10.244.0.0/16
 workers: many
 controlPlanes: 2
-serviceCIDR: 10.96.0.0/16,fd00::/112
+serviceCIDR: fd00::/112,10.96.0.0/16
 cni: cilium
 dnsDomain: "-"
 name: X
@@ -128,7 +128,7 @@ roles:
 	}
 	for _, want := range []string{
 		`read "F:3": there is no field "podCidr"; did you mean "podCIDR"?`, "read \"F:4\": it must be a whole number, not `many`",
-		`use controlPlanes 2 of "F:5": etcd`, `use serviceCIDR "10.96.0.0/16,fd00::/112" of "F:6": dual stack is not supported yet`,
+		`use controlPlanes 2 of "F:5": etcd`, `use serviceCIDR "fd00::/112,10.96.0.0/16" of "F:6": the IPv4 network must be the first`,
 		`use cni "cilium" of "F:7"`, `use dnsDomain "-" of "F:8"`, `use name "X" of "F:9"`, `use --pod-cidr "x": `,
 		`use featureGates.UserNamespaceSupport of "F:11": there is no feature gate of that name in Kubernetes v1.37.1; did you mean "UserNamespacesSupport"?`,
 		`use apiServer.extraArgs.etcd-servers of "F:15": Slipway sets it itself`, `use apiServer.extraArgs.--v of "F:16": write a flag's name without`,

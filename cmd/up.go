@@ -43,6 +43,7 @@ func newUp(o *options) *cobra.Command {
 			"  slipway up --registry-mirror http://localhost:5000                 # image: localhost:5000/app:1\n" +
 			"  slipway up --registry-mirror docker.io=http://localhost:5000       # image: nginx\n" +
 			"  slipway up --registry-mirror https://registry.localhost:5001 --registry-ca ca.crt\n" +
+			"  slipway up --pod-cidr 10.244.0.0/16,fd00:10:244::/56 --service-cidr 10.96.0.0/16,fd00:10:96::/112\n" +
 			"  slipway up --publish 8080:30080 --publish 127.0.0.1:5353:30053/udp\n" +
 			"  slipway up --from seeded --name twin\n" +
 			"  slipway config init dev.yaml && slipway up --config dev.yaml" + exampleOf("dev.yaml", "docs/config.md", upExample),
@@ -94,8 +95,8 @@ func (f *upFlags) add(c *cobra.Command, u *localcluster.Options) {
 	fs.StringVar((*string)(&u.Keys), "key-algorithm", string(certs.ECDSA), "of all keys and certificates: ecdsa (P-256) or rsa (2048 bits)")
 	fs.BoolVar(&u.Typha, "typha", false, "put Calico's Typha between the nodes and the API server")
 	fs.StringVar(&f.subnet, "subnet", "", "subnet of the machines, for example 10.89.7.0/24 (default: the first free one)")
-	fs.StringVar(&f.pods, "pod-cidr", bootstrap.DefaultPodCIDR, "addresses of pods")
-	fs.StringVar(&f.services, "service-cidr", bootstrap.DefaultServiceCIDR, "addresses of services")
+	fs.StringVar(&f.pods, "pod-cidr", bootstrap.DefaultPodCIDR, "addresses of pods: IPV4 or, for both families, IPV4,IPV6")
+	fs.StringVar(&f.services, "service-cidr", bootstrap.DefaultServiceCIDR, "addresses of services, the same way")
 	fs.StringVar(&u.DNSDomain, "dns-domain", bootstrap.DefaultDNSDomain, "domain of services")
 	fs.StringVar(&u.CNI, "cni", "calico", "network of pods: calico, or none to install one yourself; nodes are not waited for then")
 	fs.StringSliceVar(&u.Publish, "publish", nil,

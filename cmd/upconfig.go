@@ -1,7 +1,9 @@
 package cmd
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -84,15 +86,23 @@ func role(r config.Role) localcluster.Role {
 func (f *upFlags) complete(u *localcluster.Options) {
 	var errs [3]error
 	u.Subnet, errs[0] = parsePrefix(u.Origin, "--subnet", f.subnet)
-	u.PodCIDR, errs[1] = parsePrefix(u.Origin, "--pod-cidr", f.pods)
-	u.ServiceCIDR, errs[2] = parsePrefix(u.Origin, "--service-cidr", f.services)
+	u.PodCIDR, u.IPv6.Pods, errs[1] = parsePrefixes(u.Origin, "--pod-cidr", f.pods)
+	u.ServiceCIDR, u.IPv6.Services, errs[2] = parsePrefixes(u.Origin, "--service-cidr", f.services)
 	u.Problems = errs[:]
 	if errs[1] != nil { // one problem of each is enough
-		u.PodCIDR = netip.MustParsePrefix(bootstrap.DefaultPodCIDR)
+		u.PodCIDR, u.IPv6.Pods = inPlace(bootstrap.DefaultPodCIDR, bootstrap.UsualPodCIDR6, u.IPv6.Services)
 	}
 	if errs[2] != nil {
-		u.ServiceCIDR = netip.MustParsePrefix(bootstrap.DefaultServiceCIDR)
+		u.ServiceCIDR, u.IPv6.Services = inPlace(bootstrap.DefaultServiceCIDR, bootstrap.UsualServiceCIDR6, u.IPv6.Pods)
 	}
+}
+
+// inPlace stands for networks that could not be read, so that nothing is said of them twice: two if there are two of the others.
+func inPlace(first, second string, other netip.Prefix) (netip.Prefix, netip.Prefix) {
+	if !other.IsValid() {
+		return netip.MustParsePrefix(first), netip.Prefix{}
+	}
+	return netip.MustParsePrefix(first), netip.MustParsePrefix(second)
 }
 
 // parsePrefix wants an IPv4 network. An empty one stays the zero prefix.
@@ -103,7 +113,7 @@ func parsePrefix(origin *config.Origin, flag, text string) (netip.Prefix, error)
 	p, err := netip.ParsePrefix(text)
 	switch {
 	case strings.Contains(text, ","):
-		err = errors.New("dual stack is not supported yet: give one IPv4 network")
+		err = errors.New("it is more than one network, which only the pods and services of a local cluster can have")
 	case err == nil && (p != p.Masked() || !p.Addr().Is4()):
 		err = errors.New("it is not an IPv4 network")
 	}
@@ -111,6 +121,35 @@ func parsePrefix(origin *config.Origin, flag, text string) (netip.Prefix, error)
 		return netip.Prefix{}, fault.New("option-invalid", "use "+origin.Flag(flag, strconv.Quote(text)), err, "see --help of the command")
 	}
 	return p, nil
+}
+
+// parsePrefixes wants an IPv4 network and, behind a comma, may have an IPv6 one, as kubeadm's configuration does. The second is zero
+// where there is none.
+func parsePrefixes(origin *config.Origin, flag, text string) (first, second netip.Prefix, err error) {
+	one, other, both := strings.Cut(text, ",")
+	if !both {
+		first, err = parsePrefix(origin, flag, text)
+		return first, second, err
+	}
+	first, err = netip.ParsePrefix(one)
+	second, oerr := netip.ParsePrefix(other)
+	switch {
+	case strings.Contains(other, ","):
+		err = errors.New("it is more than two networks: give an IPv4 one, or an IPv4 and an IPv6 one")
+	case err != nil || oerr != nil:
+		err = cmp.Or(err, oerr)
+	case first.Addr().Is4() == second.Addr().Is4():
+		err = errors.New("both are of one family: give an IPv4 network and an IPv6 one")
+	case second.Addr().Is4():
+		err = errors.New("the IPv4 network must be the first: the cluster's own services have their addresses in that")
+	case first != first.Masked() || second != second.Masked():
+		err = fmt.Errorf("it is not two networks: the first addresses of these are %v and %v", first.Masked(), second.Masked())
+	}
+	if err != nil {
+		err = fault.New("option-invalid", "use "+origin.Flag(flag, strconv.Quote(text)), err, "see --help of the command")
+		return netip.Prefix{}, netip.Prefix{}, err
+	}
+	return first, second, nil
 }
 
 // upExample is the file that the help shows.

@@ -17,7 +17,7 @@ type inventory map[string][]string
 // testClusters are the names that the tests use. A developer's own clusters may run beside them.
 func testClusters() []string {
 	return []string{
-		"a", "ha", "cut", "srv", "mix", "kill", "hasrv", "oci", "ext", "rt", "vip", "grow", "vm", "halt", "halt3", "img", "conf", "pub",
+		"a", "ha", "cut", "srv", "mix", "kill", "hasrv", "oci", "ext", "rt", "vip", "grow", "vm", "halt", "halt3", "img", "conf", "pub", "dual",
 		"bench", "benchf", "benchk", "snap", "twin", "flt", "flt2",
 	}
 }
@@ -43,7 +43,8 @@ func takeInventory(t *testing.T) inventory {
 		"routes":     lines(t, "ip", "route", "show", "table", "all"),
 		"routes 6":   lines(t, "ip", "-6", "route", "show", "table", "all"),
 		"rules":      lines(t, "ip", "rule"),
-		"neighbours": lines(t, "ip", "neighbour"),
+		"neighbours": lines(t, "ip", "neighbour"), // of both families
+		"settings 6": lines(t, "sh", "-c", `sysctl -a -r '^net\.ipv6\.conf\.' 2>/dev/null`),
 		"nft":        lines(t, "nft", "list", "ruleset"),
 		"cgroups":    matching(lines(t, "find", "/sys/fs/cgroup", "-type", "d", "-path", "*/slipway/*", "-printf", "%p/\n"), groups...),
 		"processes":  processes(home),

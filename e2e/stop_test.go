@@ -189,6 +189,15 @@ func (c cluster) isBack(t *testing.T, since time.Time) {
 			}
 		}
 	}
+	for _, name := range []string{"kube-controller-manager", "kube-scheduler"} { // of an old leader, nobody would be in charge for 15 s
+		l, err := api.CoordinationV1().Leases(metav1.NamespaceSystem).Get(t.Context(), name, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := l.Spec.AcquireTime; got == nil || got.Time.Before(since) {
+			t.Errorf("%s is led since %v", name, got)
+		}
+	}
 	for _, p := range ownedPods(t, api) {
 		if err := podReady(p); err != nil {
 			t.Error(err)

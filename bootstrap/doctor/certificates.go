@@ -3,7 +3,6 @@ package doctor
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -55,7 +54,7 @@ func (h *Host) pki() (certs.Cluster, certs.Node) {
 		return certs.Cluster{}, certs.Node{}
 	}
 	o := s.Spec.Node
-	return fleet.PKI(s.Spec.Cluster), certs.Node{Name: o.Name, Addresses: []netip.Addr{o.Address}, ControlPlane: o.ControlPlane}
+	return fleet.PKI(s.Spec.Cluster), certs.Node{Name: o.Name, Addresses: o.Addresses(), ControlPlane: o.ControlPlane}
 }
 
 // selfSigned tells whether the kubelet signs its serving certificate itself, as kubeadm lets it.

@@ -57,7 +57,7 @@ func NewSpec(
 	c bootstrap.Cluster, n bootstrap.Node, cas *certs.Authorities, bundle string, now time.Time,
 ) (*bootstrap.NodeSpec, error) {
 	files, err := cas.NodeFiles(PKI(c), certs.Node{
-		Name: n.Name, Addresses: []netip.Addr{n.Address}, ControlPlane: n.ControlPlane,
+		Name: n.Name, Addresses: n.Addresses(), ControlPlane: n.ControlPlane,
 	}, now)
 	if err != nil {
 		return nil, err

@@ -77,7 +77,7 @@ func (n *builder) renderAddons(ctx context.Context) ([]addons.Addon, error) {
 	list, err := addons.Render(addons.Config{
 		DirectHost: direct, DirectPort: directPort, Approver: c.Balanced && !c.Closed, VirtualIP: c.VirtualIP.Addr(),
 		LoadBalancers: c.LoadBalancers, NodePortsEverywhere: c.Closed,
-		PodCIDR: c.PodCIDR, ServiceCIDR: c.ServiceCIDR, DNSIP: c.DNSIP(), DNSDomain: c.DNSDomain,
+		PodCIDR: c.PodCIDR, PodCIDR6: c.IPv6.Pods, ServiceCIDR: c.ServiceCIDR, DNSIP: c.DNSIP(), DNSDomain: c.DNSDomain,
 		APIHost: host, APIPort: port, Images: n.refs, KubernetesVersion: c.KubernetesVersion,
 		ControlPlanes: len(c.ControlPlanes), Nodes: len(c.ControlPlanes) + c.Workers,
 		FeatureGates: c.Settings.ProxyGates(c.KubernetesVersion), UpstreamDNS: c.UpstreamDNS, Typha: c.Typha, ConntrackLimits: !n.Node.Shared,

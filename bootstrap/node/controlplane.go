@@ -100,7 +100,7 @@ func (n *builder) apiServer() component {
 			"--audit-policy-file=" + auditPolicy,
 			"--audit-log-path=" + auditLogDir + "/audit.log",
 			"--audit-log-maxage=30", "--audit-log-maxbackup=10", "--audit-log-maxsize=100",
-			"--service-cluster-ip-range=" + n.Cluster.ServiceCIDR.String(),
+			"--service-cluster-ip-range=" + n.Cluster.ServiceCIDRs(),
 			"--service-account-issuer=https://kubernetes.default.svc." + n.Cluster.DNSDomain,
 			"--service-account-key-file=" + pkiDir + "/sa.pub",
 			"--service-account-signing-key-file=" + pkiDir + "/sa.key",
@@ -162,8 +162,8 @@ func (n *builder) controllerManager() component {
 			"--cluster-signing-key-file=" + pkiDir + "/ca.key",
 			// Calico gives pods their addresses, from blocks of its own: a range for each node would be a second truth.
 			"--allocate-node-cidrs=" + strconv.FormatBool(n.Cluster.Kubeadm && n.Cluster.PodCIDR.IsValid()),
-			"--cluster-cidr=" + n.Cluster.PodCIDR.String(),
-			"--service-cluster-ip-range=" + n.Cluster.ServiceCIDR.String(),
+			"--cluster-cidr=" + n.Cluster.PodCIDRs(),
+			"--service-cluster-ip-range=" + n.Cluster.ServiceCIDRs(),
 		}, secureServing()...),
 	})
 }

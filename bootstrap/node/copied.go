@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 
@@ -148,18 +149,21 @@ func tellAuthority(ctx context.Context, e *etcd.Client, ca []byte) error {
 // node when it sees them first, and never changes that. Their probes would ask the other cluster's node.
 func (n *builder) tellAddresses(ctx context.Context, e *etcd.Client) error {
 	for _, m := range n.Copied {
-		err := rewrite(ctx, e, "/registry/minions/"+m.Name, func(o *corev1.Node) {
-			for i, a := range o.Status.Addresses {
-				if a.Type == corev1.NodeInternalIP {
-					o.Status.Addresses[i].Address = m.Address.String()
-				}
-			}
-		})
+		err := rewrite(ctx, e, "/registry/minions/"+m.Name, func(o *corev1.Node) { tell(o, m.Addresses()) })
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// tell gives a node its addresses in place of those that it has, which are as many.
+func tell(o *corev1.Node, addresses []netip.Addr) {
+	for i, a := range o.Status.Addresses {
+		if a.Type == corev1.NodeInternalIP && len(addresses) > 0 {
+			o.Status.Addresses[i].Address, addresses = addresses[0].String(), addresses[1:]
+		}
+	}
 }
 
 // rewrite changes an object, if it is there, in the way that API servers keep it:

@@ -49,7 +49,7 @@ func encoded(t *testing.T, codec runtime.Encoder, o runtime.Object) []byte {
 // TestCopiedSteps wants every control plane to wait for the data before its API server, and the first one to take tokens out too.
 func TestCopiedSteps(t *testing.T) {
 	for i, s := range testSpecs(t) {
-		s.Copied = []bootstrap.Member{{Name: s.Node.Name, Address: s.Node.Address}}
+		s.Copied = []bootstrap.Node{s.Node}
 		n := testBuilder(t, s)
 		n.host = testHost(t)
 		got, steps := map[string][]string{}, n.steps()

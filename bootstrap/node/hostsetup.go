@@ -183,6 +183,9 @@ func (n *builder) sysctls() []engine.Sysctl {
 		// connection from that port would then hang although other pods serve.
 		{Name: "net.netfilter.nf_conntrack_tcp_timeout_syn_sent", Value: "5"},
 	}
+	if n.Cluster.IPv6.Pods.IsValid() {
+		settings = append(settings, engine.Sysctl{Name: "net.ipv6.conf.all.forwarding", Value: "1"})
+	}
 	if n.Node.Shared { // the others count for all of the kernel
 		return settings
 	}

@@ -21,7 +21,7 @@ func (n *builder) clusterConfiguration() map[string]any {
 		"certificatesDir":      pkiDir,
 		"imageRepository":      "registry.k8s.io",
 		"networking": map[string]any{
-			"dnsDomain": c.DNSDomain, "podSubnet": c.PodCIDR.String(), "serviceSubnet": c.ServiceCIDR.String(),
+			"dnsDomain": c.DNSDomain, "podSubnet": c.PodCIDRs(), "serviceSubnet": c.ServiceCIDRs(),
 		},
 		"apiServer": map[string]any{
 			"certSANs":     append([]string{loopback}, c.SANs()...),

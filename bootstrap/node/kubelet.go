@@ -68,7 +68,7 @@ func (n *builder) kubelet(name string, needs ...string) engine.Step {
 		if err != nil {
 			return nil, fmt.Errorf("write the kubelet's configuration: %w", err)
 		}
-		flags := fmt.Sprintf("KUBELET_KUBEADM_ARGS=\"--hostname-override=%s --node-ip=%s%s\"\n", n.Node.Name, n.Node.Address, n.nodeLabels())
+		flags := fmt.Sprintf("KUBELET_KUBEADM_ARGS=\"--hostname-override=%s --node-ip=%s%s\"\n", n.Node.Name, n.nodeIPs(), n.nodeLabels())
 		return []engine.File{
 			{Path: KubeletUnit, Data: []byte(kubeletUnitText), Mode: 0o644},
 			{Path: kubeletConfig, Data: config, Mode: 0o600},
@@ -97,6 +97,14 @@ func (n *builder) kubelet(name string, needs ...string) engine.Step {
 		return errors.Join(endCgroups(ctx, podGroups()...), n.host.StopUnit(ctx, "kubepods.slice"))
 	})
 	return s
+}
+
+func (n *builder) nodeIPs() string {
+	var all []string
+	for _, a := range n.Node.Addresses() {
+		all = append(all, a.String())
+	}
+	return strings.Join(all, ",")
 }
 
 // nodeLabels is the flag for the labels that the node registers with, or nothing.

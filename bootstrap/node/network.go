@@ -99,7 +99,7 @@ func (n *builder) otherNetworks() (out []string) {
 	return slices.DeleteFunc(out, func(path string) bool { return path == calicoConfig })
 }
 
-// removeLinks removes Calico's tunnel and the pods' ends on this host.
+// removeLinks removes Calico's tunnels and the pods' ends on this host.
 func removeLinks() error {
 	links, err := netlink.LinkList()
 	if err != nil {
@@ -109,7 +109,7 @@ func removeLinks() error {
 	for _, l := range links {
 		name := l.Attrs().Name
 		pods := l.Type() == "veth" && strings.HasPrefix(name, "cali")
-		if name != "vxlan.calico" && !pods {
+		if name != "vxlan.calico" && name != "vxlan-v6.calico" && !pods {
 			continue
 		}
 		if err := netlink.LinkDel(l); err != nil && !errors.As(err, &netlink.LinkNotFoundError{}) && !errors.Is(err, unix.ENODEV) {

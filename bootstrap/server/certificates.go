@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -65,7 +64,7 @@ func needRoot(op string, err error) error {
 }
 
 func pkiNode(n bootstrap.Node) certs.Node {
-	return certs.Node{Name: n.Name, Addresses: []netip.Addr{n.Address}, ControlPlane: n.ControlPlane}
+	return certs.Node{Name: n.Name, Addresses: n.Addresses(), ControlPlane: n.ControlPlane}
 }
 
 // ownedByKubelet is a certificate that the kubelet has signed itself, for the names that it knew.

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/certs"
 	"slipway.dev/slipway/images/pins"
@@ -50,8 +51,9 @@ func (c *Cluster) sameCluster(o Options, differs func(what string, is, wanted an
 	c.sameSize(o, differs)
 	differs("processors of each node", c.Limits.CPUs, o.CPUs)
 	differs("bytes of memory of each node", c.Limits.Memory, o.limits().Memory)
-	differs("pod CIDR", k.PodCIDR, o.PodCIDR)
-	differs("service CIDR", k.ServiceCIDR, o.ServiceCIDR)
+	wanted := bootstrap.Cluster{PodCIDR: o.PodCIDR, ServiceCIDR: o.ServiceCIDR, IPv6: o.IPv6}
+	differs("pod CIDR", k.PodCIDRs(), wanted.PodCIDRs())
+	differs("service CIDR", k.ServiceCIDRs(), wanted.ServiceCIDRs())
 	differs("Typha", k.Typha, o.Typha)
 	differs("keys", c.Keys, o.Keys)
 	differs("registry mirrors", describe(k.Mirrors), describe(fromNodes(o.mirrors, c.Network.Gateway)))

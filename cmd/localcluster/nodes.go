@@ -40,6 +40,9 @@ func (o AddOptions) validate(c *Cluster) error {
 	for _, r := range bootstrap.CheckRanges(c.Subnet, c.Cluster.PodCIDR, c.Cluster.ServiceCIDR, nodes+o.Count) {
 		bad(fmt.Sprintf("use --count %d with the cluster's %s %v", o.Count, r.Flag, r.Value), r.Err)
 	}
+	for _, r := range bootstrap.CheckIPv6(pool6(), c.Cluster.IPv6, nodes+o.Count) {
+		bad(fmt.Sprintf("use --count %d with the cluster's %s %v", o.Count, r.Flag, r.Value), r.Err)
+	}
 	if o.Wait <= 0 {
 		bad(fmt.Sprintf("use --wait %v", o.Wait), errors.New("it is not a time to wait"))
 	}
@@ -136,6 +139,7 @@ func (c *Cluster) newNode(controlPlane bool) (bootstrap.Node, error) {
 	for a := c.Network.Gateway.Next(); a.Less(last); a = a.Next() {
 		if !c.has(func(o bootstrap.Node) bool { return o.Address == a }) {
 			n.Address = a
+			c.number6(&n)
 			return n, nil
 		}
 	}

@@ -34,7 +34,8 @@ type Options struct {
 	Egress                 bool
 	Subnet                 netip.Prefix // of the machines; zero: the first free one
 	PodCIDR, ServiceCIDR   netip.Prefix
-	Publish                []string // ports of this computer's loopback that lead to NodePorts: [ADDRESS:]PORT:NODEPORT[/PROTOCOL]
+	IPv6                   bootstrap.IPv6 // the second networks, or zero
+	Publish                []string       // ports of this computer's loopback that lead to NodePorts: [ADDRESS:]PORT:NODEPORT[/PROTOCOL]
 	Typha                  bool
 	Keys                   certs.Algorithm
 	Wait                   time.Duration
@@ -135,6 +136,9 @@ func (o Options) checkNetwork() error {
 		bad("--subnet", o.Subnet, err)
 	}
 	for _, r := range bootstrap.CheckRanges(o.Subnet, o.PodCIDR, o.ServiceCIDR, o.ControlPlanes+o.Workers) {
+		bad(r.Flag, r.Value, r.Err)
+	}
+	for _, r := range bootstrap.CheckIPv6(pool6(), o.IPv6, o.ControlPlanes+o.Workers) {
 		bad(r.Flag, r.Value, r.Err)
 	}
 	if o.CNI != "calico" && o.CNI != cniNone {

@@ -100,7 +100,7 @@ func newRecord(o Options, b *images.Bundle, u *images.Unpacked, self string) Rec
 	r.Network.Ports, _ = o.ports() // what is wrong with them was said before
 	r.Network.Front, r.Network.Behind = r.Nodes[0].Address, reserved(o.Subnet)
 	r.Cluster = bootstrap.Cluster{
-		Name: o.Name, KubernetesVersion: b.KubernetesVersion(), PodCIDR: o.PodCIDR, ServiceCIDR: o.ServiceCIDR,
+		Name: o.Name, KubernetesVersion: b.KubernetesVersion(), PodCIDR: o.PodCIDR, ServiceCIDR: o.ServiceCIDR, IPv6: o.IPv6,
 		DNSDomain: o.DNSDomain, NoCNI: o.CNI == cniNone, Settings: o.Settings, Endpoint: fleet.APIAddress(r.Nodes[0].Address),
 		Workers: o.Workers, UpstreamDNS: len(r.Resolvers) > 0, Typha: o.Typha, Dedicated: o.Workers > 0,
 		Mirrors: fromNodes(o.mirrors, gateway), LoadBalancers: r.Network.Behind,
@@ -109,6 +109,7 @@ func newRecord(o Options, b *images.Bundle, u *images.Unpacked, self string) Rec
 	if o.ControlPlanes > 1 {
 		r.Cluster.VirtualIP, r.Cluster.Endpoint, r.Network.Front = shared, fleet.APIAddress(shared.Addr()), shared.Addr()
 	}
+	r.useIPv6()
 	for _, n := range r.Nodes[:o.ControlPlanes] {
 		r.Cluster.ControlPlanes = append(r.Cluster.ControlPlanes, bootstrap.Member{Name: n.Name, Address: n.Address})
 	}
@@ -138,10 +139,10 @@ func (c *Cluster) machineSpec(n bootstrap.Node) (local.MachineSpec, error) {
 		return local.MachineSpec{}, err
 	}
 	s := local.MachineSpec{
-		Cluster: c.Name(), Name: n.Name, Address: n.Address,
+		Cluster: c.Name(), Name: n.Name, Address: n.Address, Address6: n.Address6,
 		Layers:        c.Layers,
 		Binds:         append(append(dataBinds(), local.Bind{Source: c.Bundle, Target: bundleTarget, ReadOnly: true}), c.binds(n)...),
-		OnLink:        []netip.Prefix{c.Cluster.ServiceCIDR, podGateway()},
+		OnLink:        append([]netip.Prefix{c.Cluster.ServiceCIDR, podGateway()}, c.onLink6()...),
 		AuthorizedKey: string(ssh.MarshalAuthorizedKey(signer.PublicKey())),
 		Hosts:         c.hosts(),
 		Resolvers:     c.Resolvers,

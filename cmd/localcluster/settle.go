@@ -20,7 +20,7 @@ import (
 	"slipway.dev/slipway/providers/local"
 )
 
-// settle waits until a cluster whose machines run is as it was before they did not: the control plane is healthy, the nodes
+// settle waits until a cluster whose machines run is as it was before they did not: the control plane is healthy and led, the nodes
 // are ready and, if pods are asked for too, so are those of all workloads. What the API still says of the time before counts
 // for nothing.
 func (c *Cluster) settle(ctx context.Context, pods bool, report engine.Report) error {
@@ -43,7 +43,9 @@ func (c *Cluster) settle(ctx context.Context, pods bool, report engine.Report) e
 	for i := 1; i < len(steps); i++ {
 		steps[i].Needs = []string{steps[i-1].Name}
 	}
-	if err := engine.Run(ctx, "", steps, report); err != nil || !c.Starting || !pods {
+	leaders := s.step("leaders", s.unled, func(err error) error { return fault.New("control-plane-not-ready", op, err, next) })
+	leaders.Needs = []string{steps[0].Name}
+	if err := engine.Run(ctx, "", append(steps, leaders), report); err != nil || !c.Starting || !pods {
 		s.explain(ctx, err)
 		return err
 	}

@@ -68,6 +68,23 @@ func TestClonedRecord(t *testing.T) {
 	}
 }
 
+// TestClonedIPv6 wants a copy to have second addresses of its own, and the same fences.
+func TestClonedIPv6(t *testing.T) {
+	s := &Snapshot{Cluster: "one", Name: "seeded", Record: savedRecord()}
+	s.Record.Cluster.IPv6 = bootstrap.IPv6{Pods: netip.MustParsePrefix("fd00:10:244::/56"), Services: netip.MustParsePrefix("fd00:10:96::/112")}
+	s.Record.useIPv6()
+	r, err := s.cloned(Options{Name: "two", Subnet: netip.MustParsePrefix("10.89.7.0/24")}, "self")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if was, is := s.Record.Nodes[0].Address6.String(), r.Nodes[0].Address6.String(); was != "fd53:6c69:a59:300::a59:309" || is != "fd53:6c69:a59:700::a59:709" {
+		t.Errorf("the first node was %s and is %s", was, is)
+	}
+	if p := r.Network.Subnet6; p.String() != "fd53:6c69:a59:700::/64" || !p.Contains(r.Nodes[2].Address6) || len(r.Network.Fenced) != 4 {
+		t.Errorf("network: %+v", r.Network)
+	}
+}
+
 func TestMovedURL(t *testing.T) {
 	c := &Cluster{source: &Snapshot{Record: savedRecord()}}
 	c.Subnet = netip.MustParsePrefix("10.89.250.0/24")

@@ -114,12 +114,8 @@ func (s *Snapshot) keepEncryption(plan *fleet.Plan) error {
 // anew before pods that are there already want a network, and a kubelet that has none for them tries again after twice the time
 // each time. So the plugin has a kubeconfig until calico-node writes the next one.
 func (c *Cluster) knowCopied(plan *fleet.Plan, cas *certs.Authorities) error {
-	var all []bootstrap.Member
-	for _, n := range c.Nodes {
-		all = append(all, bootstrap.Member{Name: n.Name, Address: n.Address})
-	}
 	for _, spec := range plan.Specs {
-		spec.Copied = all
+		spec.Copied = c.Nodes
 		if c.Cluster.NoCNI {
 			continue
 		}
@@ -197,6 +193,7 @@ func (s *Snapshot) cloned(o Options, self string) (Record, error) {
 	}
 	k.UpstreamDNS = len(r.Resolvers) > 0
 	r.Subnet = o.Subnet
+	r.useIPv6()
 	return r, nil
 }
 

@@ -39,6 +39,9 @@ func (p *Provider) create(ctx context.Context, spec MachineSpec) (*Machine, erro
 	if network == nil || !network.Network.Subnet.Contains(spec.Address) || network.Network.Gateway == spec.Address {
 		return nil, fmt.Errorf("its cluster has no network that %q is free in", spec.Address)
 	}
+	if err := checkAddress6(network.Network, spec.Address6); err != nil {
+		return nil, err
+	}
 	s, err := p.loadMachine(spec.Cluster, spec.Name)
 	if err != nil {
 		return nil, err

@@ -34,9 +34,7 @@ func freeMetric(others []*networkState) int {
 }
 
 // fenced are the prefixes that have one.
-func (s *networkState) fenced() []netip.Prefix {
-	return append([]netip.Prefix{s.Network.Subnet}, s.Network.Fenced...)
-}
+func (s *networkState) fenced() []netip.Prefix { return s.Network.prefixes() }
 
 func addFences(s *networkState) error {
 	for _, prefix := range s.fenced() {
@@ -73,7 +71,7 @@ func removeFences(metric int) error {
 // listFences lists those of all clusters.
 func listFences() ([]netlink.Route, error) {
 	routes, err := hostnet.List(func() ([]netlink.Route, error) {
-		return netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Protocol: fenceProtocol}, netlink.RT_FILTER_PROTOCOL)
+		return netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Protocol: fenceProtocol}, netlink.RT_FILTER_PROTOCOL)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list fences: %w", err)

@@ -19,8 +19,9 @@ import (
 type MachineSpec struct {
 	Cluster       string                `json:"cluster"`
 	Name          string                `json:"name"`
-	Address       netip.Addr            `json:"address"` // on eth0, with the length of the cluster's subnet
-	Layers        []string              `json:"layers"`  // read-only directories, topmost first
+	Address       netip.Addr            `json:"address"`           // on eth0, with the length of the cluster's subnet
+	Address6      netip.Addr            `json:"address6,omitzero"` // the same way, where the network has IPv6
+	Layers        []string              `json:"layers"`            // read-only directories, topmost first
 	Binds         []Bind                `json:"binds,omitempty"`
 	OnLink        []netip.Prefix        `json:"onLink,omitempty"` // reached directly through eth0
 	Labels        map[string]string     `json:"labels,omitempty"`

@@ -21,10 +21,12 @@ type Network struct {
 	Cluster string         `json:"cluster"`
 	Subnet  netip.Prefix   `json:"subnet"`  // of the machines
 	Gateway netip.Addr     `json:"gateway"` // this computer's address on the bridge
-	Fenced  []netip.Prefix `json:"fenced"`  // used inside the cluster only: blackholed on this computer
+	Fenced  []netip.Prefix `json:"fenced"`  // used inside the cluster only: blackholed on this computer; of either family
 	Egress  bool           `json:"egress"`  // machines may reach beyond the bridge
 	// Loopback are TCP ports of this computer's 127.0.0.1 that machines reach at the gateway's address.
 	Loopback []uint16 `json:"loopback,omitempty"`
+	// Subnet6 is the IPv6 network that machines have besides. It ends on the bridge: this computer is not in it.
+	Subnet6 netip.Prefix `json:"subnet6,omitzero"`
 
 	// Front is the address of a machine, or one that moves between machines, to which published ports and the addresses
 	// behind it lead. It is all of a network that may change.
@@ -87,12 +89,15 @@ func checkNetwork(n Network) error {
 	if err := errors.Join(checkFront(n), checkPorts(n)); err != nil {
 		return err
 	}
+	if err := checkSubnet6(n); err != nil {
+		return err
+	}
 	for _, f := range n.Fenced {
-		if !f.IsValid() || !f.Addr().Is4() || f != f.Masked() {
-			return fmt.Errorf("make network of cluster %q: fenced %q is not an IPv4 prefix", n.Cluster, f)
+		if !f.IsValid() || f != f.Masked() {
+			return fmt.Errorf("make network of cluster %q: fenced %q is not a prefix", n.Cluster, f)
 		}
-		if f.Overlaps(n.Subnet) {
-			return fault.New("subnet-overlap", fmt.Sprintf("use %s for the machines of cluster %q", n.Subnet, n.Cluster),
+		if mine := n.overlapping(f); mine.IsValid() {
+			return fault.New("subnet-overlap", fmt.Sprintf("use %s for the machines of cluster %q", mine, n.Cluster),
 				fmt.Errorf("%s is used inside the cluster, and the two overlap", f), "choose ranges that do not overlap")
 		}
 	}

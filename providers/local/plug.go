@@ -65,7 +65,12 @@ func configureEth0(s MachineSpec, n Network) error {
 	if err != nil {
 		return err
 	}
-	if err := disableIPv6("eth0"); err != nil {
+	if n.Subnet6.IsValid() {
+		err = addAddress6(eth0, netip.PrefixFrom(s.Address6, n.Subnet6.Bits()))
+	} else {
+		err = disableIPv6("eth0")
+	}
+	if err != nil {
 		return err
 	}
 	addr := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(s.Address, n.Subnet.Bits()))}

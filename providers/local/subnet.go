@@ -28,7 +28,7 @@ func (p *Provider) CheckNetwork(ctx context.Context, n Network) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(p.checkFree(n, all), checkPortsFree(ctx, n, all))
+	return errors.Join(p.checkFree(n, all), checkPortsFree(ctx, n, all), checkKernel6(n))
 }
 
 func (p *Provider) checkFree(n Network, all []*networkState) error {
@@ -38,11 +38,13 @@ func (p *Provider) checkFree(n Network, all []*networkState) error {
 	}
 	for _, s := range all {
 		if s.Network.Cluster != n.Cluster {
-			used = append(used, claim{s.Network.Subnet, fmt.Sprintf("cluster %q", s.Network.Cluster)})
+			for _, prefix := range s.Network.subnets() {
+				used = append(used, claim{prefix, fmt.Sprintf("cluster %q", s.Network.Cluster)})
+			}
 		}
 	}
 	var errs []error
-	for _, want := range append([]netip.Prefix{n.Subnet}, n.Fenced...) {
+	for _, want := range n.prefixes() {
 		if c := overlapping(want, used); c != nil {
 			errs = append(errs, inUse(n.Cluster, want, *c))
 		}
@@ -67,7 +69,7 @@ func (p *Provider) FreeSubnet(_ context.Context, pool netip.Prefix, bits int, av
 		return netip.Prefix{}, err
 	}
 	for _, s := range all {
-		for _, prefix := range append([]netip.Prefix{s.Network.Subnet}, s.Network.Fenced...) {
+		for _, prefix := range s.Network.prefixes() {
 			used = append(used, claim{prefix, s.Network.Cluster})
 		}
 	}
@@ -124,7 +126,7 @@ func hostClaims(ownBridge string) ([]claim, error) {
 }
 
 func addressClaims(names map[int]string, ownBridge string) ([]claim, error) {
-	all, err := hostnet.List(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_V4) })
+	all, err := hostnet.List(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
@@ -138,7 +140,7 @@ func addressClaims(names map[int]string, ownBridge string) ([]claim, error) {
 }
 
 func routeClaims(names map[int]string, ownBridge string) ([]claim, error) {
-	all, err := hostnet.Routes(netlink.FAMILY_V4)
+	all, err := hostnet.Routes(netlink.FAMILY_ALL)
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}

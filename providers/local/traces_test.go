@@ -21,6 +21,7 @@ func takeTraces(t *testing.T, h *host) traces {
 		"links":     lines(t, "ip", "-o", "-br", "link"),
 		"addresses": lines(t, "ip", "-o", "-br", "address"),
 		"routes":    lines(t, "ip", "route", "show", "table", "all"),
+		"routes 6":  lines(t, "ip", "-6", "route", "show", "table", "all"),
 		"nft":       lines(t, "nft", "list", "ruleset"),
 		"cgroups":   cgroups(t),
 		"processes": processes(),
