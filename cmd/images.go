@@ -29,7 +29,7 @@ func newImages(o *options) *cobra.Command {
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newImagesBuild(o), newImagesListed(o), newImagesVerify(o), newImagesPush(o), newImagesPull(o),
-		newImagesLoad(o), newImagesSave(o), newImagesRemove(o))
+		newImagesLoad(o), newImagesSave(o), newImagesRemove(o), newImagesPrune(o))
 	return c
 }
 

@@ -19,7 +19,7 @@ import (
 
 // addNodeInternals adds the commands that Slipway runs on a host; nobody types them.
 func addNodeInternals(c *cobra.Command, o *options) {
-	internal := []*cobra.Command{newNodeBalance(o), newNodeControl(o), newNodeAskAPI(), newNodeSign(o), newNodeLeave(o), {
+	internal := []*cobra.Command{newNodeBalance(o), newNodeControl(o), newNodeAskAPI(), newNodeSign(o), newNodeLeave(o), newNodeLogEnd(o), {
 		Use: "converge", Short: "Converge this host to the specification on standard input", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			spec, err := bootstrap.ReadSpec(o.Stdin)
@@ -80,6 +80,16 @@ func newNodeLeave(o *options) *cobra.Command {
 	}
 	c.Flags().BoolVar(&gone, "gone", false, "it is another host, which is gone")
 	return c
+}
+
+// newNodeLogEnd is asked when a step has failed, or was not done in time.
+func newNodeLogEnd(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "log-end STEP", Short: "Print the end of the log that says why a step does not end", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return json.NewEncoder(o.Stdout).Encode(node.LogEnd(c.Context(), args[0]))
+		},
+	}
 }
 
 // newNodeBalance runs on every node as a unit of systemd.

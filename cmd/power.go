@@ -36,6 +36,9 @@ func (p *power) command(o *options, c *cobra.Command) *cobra.Command {
 		start := time.Now()
 		changed, err := p.run(c.Context(), o.dirs(), p.PowerOptions, show)
 		finish()
+		if c, failed := localcluster.Open(o.dirs(), p.Name); failed == nil {
+			noteUnfinished(o, c)
+		}
 		if err != nil || p.output == "json" {
 			return err
 		}
@@ -48,6 +51,13 @@ func (p *power) command(o *options, c *cobra.Command) *cobra.Command {
 	}
 	outputFlag(c, &p.output)
 	return c
+}
+
+// noteUnfinished says what was begun with nodes and not completed.
+func noteUnfinished(o *options, c *localcluster.Cluster) {
+	for _, what := range c.Unfinished() {
+		fmt.Fprintln(o.Stderr, "note:", what)
+	}
 }
 
 func (p *power) graceFlag(c *cobra.Command) {

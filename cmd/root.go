@@ -116,6 +116,15 @@ func printError(w io.Writer, err error) {
 	}
 	for _, f := range faults {
 		fmt.Fprintf(w, "error[%s]: %v\n", f.ID, f)
+		if f.Step != "" {
+			fmt.Fprintf(w, "  step: %s\n", f.Step)
+		}
+		if f.Log != nil {
+			fmt.Fprintf(w, "  the end of what %s has logged:\n", printable(f.Log.Of))
+			for _, line := range f.Log.Lines {
+				fmt.Fprintf(w, "    %s\n", printable(line))
+			}
+		}
 		if f.Next != "" {
 			fmt.Fprintf(w, "  next: %s\n", f.Next)
 		}

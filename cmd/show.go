@@ -4,13 +4,10 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/term"
 
 	"slipway.dev/slipway/bootstrap/engine"
 )
@@ -21,8 +18,8 @@ func showEvents(o *options, output outputFormat) (engine.Report, func()) {
 	if output == "json" {
 		return jsonEvents(o), func() {}
 	}
-	if f, ok := o.Stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return liveTable(o)
+	if f, ok := terminal(o.Stderr); ok {
+		return newLiveTable(f)
 	}
 	return plainLines(o.Stderr, quietFor)
 }
@@ -45,10 +42,6 @@ func (r *running) note(e engine.Event) {
 		r.steps = map[[2]string]engine.Event{}
 	}
 	r.steps[key] = e
-}
-
-func (r *running) onHost(host string) []engine.Event {
-	return r.list(func(e engine.Event) bool { return e.Host == host })
 }
 
 // list gives those that match, the oldest first.

@@ -54,16 +54,3 @@ func TestPlainLines(t *testing.T) {
 		t.Errorf("what was there already is no news: %s", got)
 	}
 }
-
-func TestLiveTableRow(t *testing.T) {
-	line := &row{done: 3}
-	if got := line.text("n1", nil); !strings.Contains(got, "n1") || !strings.Contains(got, "steps done:  3") {
-		t.Errorf("%q", got)
-	}
-	got := line.text("n1", []engine.Event{
-		{Step: "api", Start: time.Now().Add(-5 * time.Second), Message: "connection refused"}, {Step: "images", Start: time.Now()},
-	})
-	if !strings.Contains(got, "api, images (connection refused)") || !strings.Contains(got, "5 s") {
-		t.Errorf("%q", got)
-	}
-}

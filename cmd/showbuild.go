@@ -3,7 +3,6 @@ package cmd
 import (
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
-	"golang.org/x/term"
 
 	"slipway.dev/slipway/images/build"
 )
@@ -19,7 +17,7 @@ import (
 // showBuild gives what shows a build, and what to call when it has ended: a bar with the parts that are being made on
 // a terminal, a line for each finished part elsewhere.
 func showBuild(o *options) (func(build.Progress), func()) {
-	if f, ok := o.Stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if _, ok := terminal(o.Stderr); ok {
 		return buildBar(o)
 	}
 	return func(p build.Progress) {

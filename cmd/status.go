@@ -49,6 +49,9 @@ func printStatus(o *options, s *localcluster.Status) error {
 	for _, p := range s.Ports {
 		fmt.Fprintf(t, "published: %s\n", p)
 	}
+	for _, what := range s.Unfinished {
+		fmt.Fprintf(t, "note: %s\n", what)
+	}
 	fmt.Fprintln(t)
 	fmt.Fprintln(t, "NODE\tADDRESS\tROLE\tMACHINE\tREADY\tVERSION")
 	for _, n := range s.Nodes {

@@ -59,6 +59,7 @@ func newUp(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			noteUnfinished(o, cluster)
 			if output == "json" {
 				return nil // the events said it all
 			}

@@ -331,6 +331,7 @@ func TestConfigNoNetwork(t *testing.T) {
 	if r.code != 1 || !strings.Contains(r.stderr, want) || !strings.Contains(r.stderr, "error[launch-undone]") {
 		t.Errorf("a value that cannot be: %v", r)
 	}
+	wantLogEnd(t, r, "kube-apiserver (pod kube-apiserver-conf-cp-1)", `Error: invalid argument "lots"`)
 	if err := os.WriteFile(path, []byte(header+"kubelet: {maxPods: -5}\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -338,9 +339,8 @@ func TestConfigNoNetwork(t *testing.T) {
 	if r.code != 1 || !regexp.MustCompile(`the kubelet ended, and said: .*maxPods.* -5 must not be`).MatchString(r.stderr) {
 		t.Errorf("a value that no kubelet takes: %v", r)
 	}
-	if err := os.WriteFile(path, []byte(header), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	wantLogEnd(t, r, "kubelet.service", "-5 must not be")
+	checkSpoiledEtcd(t, path, header)
 	c := launchFile(t, path)
 	if got := c.kubectl(t, "get", "deployments,daemonsets", "-A", "-o", "name"); got != "deployment.apps/coredns\ndaemonset.apps/kube-proxy\ndaemonset.apps/slipway-controllers\n" {
 		t.Errorf("there are %q", got)

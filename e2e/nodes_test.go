@@ -27,6 +27,7 @@ func TestNodes(t *testing.T) {
 	c.writes(t, c.here(t, "grow"), func(w *writing) {
 		c.killAdd(t, "etcd", "--control-plane", "--count", "2")
 		slipwayFails(t, "nodes-joining", "node", "add", c.name)
+		c.startSays(t, "`slipway node add grow --control-plane --count 2`")
 		added := slipway(t, "node", "add", c.name, "--control-plane", "--count", "2", "--wait", "5m").stdout
 		if added != "grow-cp-2\ngrow-cp-3\n" {
 			t.Errorf("added %q", added)
@@ -48,6 +49,10 @@ func TestNodes(t *testing.T) {
 	checkMembers(t, c.cluster)
 	c.writes(t, c.here(t, "shrink"), func(w *writing) {
 		for _, gone := range []string{"grow-cp-1", "grow-worker-1", "grow-cp-2"} {
+			if gone == "grow-cp-2" {
+				c.kill(t, "leave-cluster", "remove", gone) // its member of etcd is removed by then
+				c.startSays(t, "`slipway node remove grow grow-cp-2`")
+			}
 			slipway(t, "node", "remove", c.name, gone, "--wait", "5m")
 			w.goesOn(t)
 		}
@@ -146,10 +151,24 @@ func (c *growing) killHolder(t *testing.T, all ...*writing) {
 // killAdd ends an addition of nodes as soon as a step has begun on one of them.
 func (c *growing) killAdd(t *testing.T, step string, args ...string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), binary(), append([]string{"node", "add", c.name, "-o", "json"}, args...)...)
+	c.kill(t, step, "add", args...)
+}
+
+// kill ends one of the commands for nodes as soon as a step has begun.
+func (c *growing) kill(t *testing.T, step, command string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), binary(), append([]string{"node", command, c.name, "-o", "json"}, args...)...)
 	at, err := stopAt(cmd, func(s string) bool { return s == step }, func(string) { _ = cmd.Process.Kill() })
 	if at == "" || err == nil {
 		t.Fatalf("it was not killed: %v", err)
+	}
+}
+
+// startSays wants that the rest of the cluster is not kept from running by what was interrupted, and that the user learns of that.
+func (c *growing) startSays(t *testing.T, want string) {
+	t.Helper()
+	if r := slipway(t, "start", c.name, "--wait", "1m"); !strings.Contains(r.stderr, want) {
+		t.Errorf("start does not say %s: %v", want, r)
 	}
 }
 

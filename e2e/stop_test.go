@@ -280,7 +280,7 @@ func checkNotInTime(t *testing.T, c cluster) {
 	begin := time.Now()
 	r := invocation{args: []string{"start", c.name, "--wait", "2s"}}.run(t)
 	if r.code != 1 || !strings.Contains(r.stderr, "error[not-ready-in-time]") || !strings.Contains(r.stderr, "error[control-plane-not-ready]") ||
-		!strings.Contains(r.stderr, "kube-apiserver on halt-cp-1") {
+		!strings.Contains(r.stderr, "kube-apiserver on halt-cp-1") || !strings.Contains(r.stderr, " on halt-cp-1 has logged:\n") {
 		t.Errorf("%v", r)
 	}
 	slipway(t, "start", c.name)

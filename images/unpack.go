@@ -25,7 +25,7 @@ type Unpacked struct {
 // Unpack makes those directories below dir, once for each bundle: a second call finds them, and a call at the same
 // time waits for the first.
 func (b *Bundle) Unpack(ctx context.Context, dir string, report func(string)) (*Unpacked, error) {
-	final := filepath.Join(dir, strings.TrimPrefix(b.digest, "sha256:")[:12])
+	final := b.UnpackedIn(dir)
 	if err := b.unpackOnce(ctx, final, report); err != nil {
 		if len(fault.All(err)) > 0 || ctx.Err() != nil {
 			return nil, err
@@ -34,6 +34,11 @@ func (b *Bundle) Unpack(ctx context.Context, dir string, report func(string)) (*
 			"run the command again; if it fails again, see the cause above")
 	}
 	return unpackedIn(final), nil
+}
+
+// UnpackedIn is the directory below dir that Unpack makes of this bundle.
+func (b *Bundle) UnpackedIn(dir string) string {
+	return filepath.Join(dir, strings.TrimPrefix(b.digest, "sha256:")[:12])
 }
 
 func unpackedIn(dir string) *Unpacked {

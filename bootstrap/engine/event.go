@@ -32,6 +32,8 @@ type Event struct {
 	State   State     `json:"state"`
 	// Needs, in the first event of a step, are the steps of the same run that had to end before it could start.
 	Needs []string `json:"needs,omitempty"`
+	// Steps, in the first event of a run, is how many steps the run has.
+	Steps int `json:"steps,omitempty"`
 	// Start is when the step started; Seconds, set when it has ended, how long it took.
 	Start   time.Time `json:"start"`
 	Seconds float64   `json:"seconds,omitempty"`
@@ -83,12 +85,12 @@ func NewProblem(step string, err error) *Problem {
 	}
 }
 
-// Fault turns a problem back into the error it was made from.
-func (p *Problem) Fault(host string) error {
+// Fault turns a problem of a step back into the error it was made from.
+func (p *Problem) Fault(host, step string) *fault.Error {
 	f := fault.New(p.ID, p.Op, nil, p.Next)
 	if p.Why != "" {
 		f.Err = errors.New(p.Why)
 	}
-	f.Host = host
+	f.Host, f.Step = host, step
 	return f
 }

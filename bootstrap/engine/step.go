@@ -54,6 +54,7 @@ func Run(ctx context.Context, host string, steps []Step, report Report) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	report = counted(report, len(steps))
 	ended := make(map[string]chan struct{}, len(steps))
 	for _, s := range steps {
 		ended[s.Name] = make(chan struct{})
@@ -75,6 +76,15 @@ func Run(ctx context.Context, host string, steps []Step, report Report) error {
 	}
 	wg.Wait()
 	return failed.join(ctx)
+}
+
+// counted adds to the first event of a run how many steps there are.
+func counted(report Report, steps int) Report {
+	var first sync.Once
+	return func(e Event) {
+		first.Do(func() { e.Steps = steps })
+		report(e)
+	}
 }
 
 // await tells whether all these steps have ended before ctx did.
@@ -129,7 +139,7 @@ func runStep(ctx context.Context, host string, s Step, report Report) error {
 		end.State, err = Stopped, context.Cause(ctx)
 	default:
 		end.State, end.Error = Failed, NewProblem(s.Name, err)
-		err = end.Error.Fault(host)
+		err = end.Error.Fault(host, s.Name)
 	}
 	send(end)
 	return err
@@ -204,7 +214,7 @@ func Plan(ctx context.Context, host string, steps []Step) ([]Change, error) {
 		}
 		what, err := look(ctx)
 		if err != nil {
-			errs = append(errs, NewProblem(s.Name, err).Fault(host))
+			errs = append(errs, NewProblem(s.Name, err).Fault(host, s.Name))
 		}
 		if len(what) > 0 {
 			out = append(out, Change{s.Name, what})

@@ -90,12 +90,19 @@ func (h *Host) Do(ctx context.Context, op string, s *bootstrap.NodeSpec, report 
 	case err == nil:
 		return nil
 	case seen.problem != nil:
-		return seen.problem.Fault(h.Name)
+		f := seen.problem.Fault(h.Name, seen.failed)
+		f.Log = h.LogEnd(ctx, seen.failed)
+		return f
 	case errors.Is(context.Cause(ctx), context.Canceled), errors.Is(context.Cause(ctx), errStopped):
 		return context.Cause(ctx)
 	case ctx.Err() != nil:
-		return fault.New("converge-stopped", op, errors.New(seen.unfinished()),
-			"run the same command again: it goes on where it stopped")
+		f := fault.New("converge-stopped", op, errors.New(seen.unfinished()), "run the same command again: it goes on where it stopped")
+		if f.Log = h.LogEnd(ctx, seen.oldest()); f.Log != nil {
+			f.Next = "mend what the log says, if that is why, and run the same command again"
+		}
+		return f
+	case Outdated(stderr.String()):
+		return TooOld(op, h.Name)
 	}
 	return fault.New("converge-failed", op, fmt.Errorf("%w: %s", err, stderr.String()),
 		"look at the node's log with `slipway logs`, then run the same command again")
@@ -104,6 +111,7 @@ func (h *Host) Do(ctx context.Context, op string, s *bootstrap.NodeSpec, report 
 // progress is what the events of one host have said so far.
 type progress struct {
 	problem *engine.Problem          // the first
+	failed  string                   // its step
 	at      map[string]*engine.Event // the last event of each step that has not ended
 }
 
@@ -126,7 +134,7 @@ func (p *progress) relay(r io.Reader, host string, report engine.Report) {
 
 func (p *progress) note(e engine.Event) {
 	if e.Error != nil && p.problem == nil {
-		p.problem = e.Error
+		p.problem, p.failed = e.Error, e.Step
 	}
 	switch e.State {
 	case engine.Started, engine.Waiting:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,11 +21,20 @@ import (
 type scripts map[string]string
 
 func (s scripts) ready(_ context.Context, spec *bootstrap.NodeSpec) (*fleet.Host, error) {
-	return &fleet.Host{Name: spec.Node.Name, Run: func(ctx context.Context, _ []string, in io.Reader, out, stderr io.Writer) error {
-		cmd := exec.CommandContext(ctx, "sh", "-c", s[spec.Node.Name])
+	return &fleet.Host{Name: spec.Node.Name, Run: func(ctx context.Context, args []string, in io.Reader, out, stderr io.Writer) error {
+		cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", logOf + s[spec.Node.Name]}, args...)...)
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, stderr
 		return cmd.Run()
 	}}, nil
+}
+
+// logOf answers who asks for the log of a step.
+const logOf = `if [ "$2" = log-end ]; then echo '{"of":"etcd","lines":["first","such a '$3'"]}'; exit; fi
+`
+
+// saysLog tells whether an error comes with that log.
+func saysLog(f *fault.Error, step string) bool {
+	return f.Log != nil && f.Log.Of == "etcd" && slices.Equal(f.Log.Lines, []string{"first", "such a " + step})
 }
 
 func (s scripts) converge(ctx context.Context) ([]engine.Event, error) {
@@ -66,7 +76,10 @@ func TestConvergeFailure(t *testing.T) {
 	_, err := scripts{"n1": failing, "n2": "exec sleep 300"}.converge(t.Context())
 	all := fault.All(err)
 	if len(all) != 1 || all[0].ID != "bad-thing" || all[0].Host != "n1" || all[0].Next != "mend it" {
-		t.Errorf("got %v", err)
+		t.Fatalf("got %v", err)
+	}
+	if all[0].Step != "a" || !saysLog(all[0], "a") {
+		t.Errorf("of step %q, with %v", all[0].Step, all[0].Log)
 	}
 }
 
@@ -90,6 +103,17 @@ echo '{"v":1,"step":"b","state":"waiting","message":"pod x is not ready"}'; exec
 	all := fault.All(err)
 	if len(all) != 1 || all[0].ID != "converge-stopped" || !strings.Contains(err.Error(), "b (pod x is not ready)") ||
 		strings.Contains(err.Error(), "at a") {
+		t.Fatalf("got %v", err)
+	}
+	if !saysLog(all[0], "b") {
+		t.Errorf("with %v", all[0].Log)
+	}
+}
+
+// TestConvergeTooOld: the program on the host is of another version, and does not know the command.
+func TestConvergeTooOld(t *testing.T) {
+	_, err := scripts{"n1": `echo 'error[wrong-call]: understand the command: unknown command "converge"' >&2; exit 2`}.converge(t.Context())
+	if all := fault.All(err); len(all) != 1 || all[0].ID != "program-too-old" || all[0].Host != "n1" {
 		t.Errorf("got %v", err)
 	}
 }

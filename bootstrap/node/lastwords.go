@@ -75,8 +75,10 @@ func newest(pattern string, since time.Time) (path string) {
 	return path
 }
 
-// failureIn looks at the end of a container's log, without what the runtime puts before each line: time, stream and tag.
-func failureIn(path string) string {
+func failureIn(path string) string { return failure(containerText(path)) }
+
+// containerText is the end of a container's log, without what the runtime puts before each line: time, stream and tag.
+func containerText(path string) string {
 	const enough = 16 << 10
 	f, err := os.Open(path)
 	if err != nil {
@@ -96,7 +98,7 @@ func failureIn(path string) string {
 			text.WriteString(fields[3])
 		}
 	}
-	return failure(text.String())
+	return text.String()
 }
 
 // flagError is how Kubernetes' programs begin what they say of flags that they cannot read.

@@ -31,7 +31,7 @@ func (o InitOptions) same(earlier *state) error {
 	d.compare("DNS domain", c.DNSDomain, o.DNSDomain)
 	d.compare("CNI none", c.NoCNI, o.CNI == "none")
 	d.compare("external etcd", strings.Join(c.ExternalEtcd, ","), strings.Join(o.ExternalEtcd.urls(), ","))
-	d.settings(c.Settings, o.Settings)
+	c.Settings.Compare(o.Settings, d.compare)
 	d.compare("workloads", !c.Dedicated, o.Workloads)
 	if !o.wants(c.KubernetesVersion) {
 		d.compare("Kubernetes version", c.KubernetesVersion, o.KubernetesVersion)

@@ -260,6 +260,7 @@ func (s *state) run(ctx context.Context, report engine.Report) error {
 		return err
 	}
 	if err := engine.Run(ctx, s.Spec.Node.Name, steps, report); err != nil {
+		node.Explain(ctx, err)
 		return err
 	}
 	return s.finish()

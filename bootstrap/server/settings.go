@@ -2,10 +2,8 @@ package server
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 
-	"slipway.dev/slipway/bootstrap/settings"
 	"slipway.dev/slipway/internal/fault"
 )
 
@@ -20,12 +18,4 @@ func (o InitOptions) checkSettings(version string) error {
 			"`slipway config schema InitConfiguration` and docs/config.md say what each field takes"))
 	}
 	return errors.Join(errs...)
-}
-
-func (d *differences) settings(is, wanted settings.Settings) {
-	d.compare("feature gates", fmt.Sprint(is.FeatureGates), fmt.Sprint(wanted.FeatureGates))
-	d.compare("arguments of the API server", fmt.Sprint(is.APIServer), fmt.Sprint(wanted.APIServer))
-	d.compare("arguments of the controller manager", fmt.Sprint(is.ControllerManager), fmt.Sprint(wanted.ControllerManager))
-	d.compare("arguments of the scheduler", fmt.Sprint(is.Scheduler), fmt.Sprint(wanted.Scheduler))
-	d.compare("kubelet settings", is.KubeletText(), wanted.KubeletText())
 }

@@ -37,6 +37,24 @@ func (s Settings) KubeletText() string {
 	return string(text)
 }
 
+// Compare names what other settings have another value of, and gives both.
+func (s Settings) Compare(other Settings, differs func(what string, one, other any)) {
+	for _, c := range []struct {
+		what       string
+		one, other any
+	}{
+		{"feature gates", s.FeatureGates, other.FeatureGates},
+		{"arguments of the API server", s.APIServer, other.APIServer},
+		{"arguments of the controller manager", s.ControllerManager, other.ControllerManager},
+		{"arguments of the scheduler", s.Scheduler, other.Scheduler},
+		{"kubelet settings", s.KubeletText(), other.KubeletText()},
+	} {
+		if one, other := fmt.Sprint(c.one), fmt.Sprint(c.other); one != other { // maps are printed in the order of their keys
+			differs(c.what, one, other)
+		}
+	}
+}
+
 func (s Settings) args(component string) map[string]string {
 	switch component {
 	case apiServer:

@@ -1,6 +1,7 @@
 package settings_test
 
 import (
+	"fmt"
 	"maps"
 	"os/exec"
 	"path/filepath"
@@ -149,4 +150,19 @@ func help(t *testing.T, b testenv.Bundle, component string) string {
 		t.Fatal(err)
 	}
 	return string(out)
+}
+
+func TestCompare(t *testing.T) {
+	one := settings.Settings{FeatureGates: map[string]bool{"A": true, "B": false}, Scheduler: map[string]string{}}
+	other := settings.Settings{FeatureGates: map[string]bool{"B": false, "A": true}}
+	var got []string
+	note := func(what string, is, wanted any) { got = append(got, fmt.Sprintf("%s: %v, %v", what, is, wanted)) }
+	if one.Compare(other, note); got != nil {
+		t.Errorf("the same settings: %q", got)
+	}
+	other.FeatureGates["A"], other.APIServer = false, map[string]string{"v": "2"}
+	one.Compare(other, note)
+	if want := []string{"feature gates: map[A:true B:false], map[A:false B:false]", "arguments of the API server: map[], map[v:2]"}; !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
 }

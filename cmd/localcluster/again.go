@@ -25,7 +25,7 @@ func (c *Cluster) same(o Options) error {
 	differs := func(what string, is, wanted any) {
 		if is != wanted {
 			errs = append(errs, fault.New("cluster-differs", fmt.Sprintf("launch cluster %q", o.Name),
-				fmt.Errorf("it is there already, with %s %v instead of %v", what, is, wanted),
+				fmt.Errorf("it is there already, with %s %v instead of %v (%s)", what, is, wanted, o.saidBy(what)),
 				"use the same settings, another --name, or remove it first with `slipway down "+o.Name+"`"))
 		}
 	}
@@ -33,7 +33,7 @@ func (c *Cluster) same(o Options) error {
 	if o.Subnet.IsValid() {
 		differs("subnet", c.Subnet, o.Subnet)
 	}
-	ports, _ := parsePorts(o.Publish) // what is wrong with them was said before
+	ports, _ := o.ports() // what is wrong with them was said before
 	differs("published ports", fmt.Sprint(c.Network.Ports), fmt.Sprint(ports))
 	if o.From != "" { // which has the rest
 		if c.From != o.From && !strings.HasSuffix(c.From, "/"+o.From) {
@@ -48,10 +48,7 @@ func (c *Cluster) same(o Options) error {
 // sameCluster compares what a snapshot would have.
 func (c *Cluster) sameCluster(o Options, differs func(what string, is, wanted any)) error {
 	k := c.Cluster
-	if !c.hasSize(o.ControlPlanes, o.Workers) {
-		differs("control planes", len(k.ControlPlanes), o.ControlPlanes)
-		differs("workers", k.Workers, o.Workers)
-	}
+	c.sameSize(o, differs)
 	differs("processors of each node", c.Limits.CPUs, o.CPUs)
 	differs("bytes of memory of each node", c.Limits.Memory, o.limits().Memory)
 	wanted := bootstrap.Cluster{PodCIDR: o.PodCIDR, ServiceCIDR: o.ServiceCIDR, IPv6: o.IPv6}
@@ -78,11 +75,6 @@ func (c *Cluster) sameCluster(o Options, differs func(what string, is, wanted an
 		differs("Kubernetes", k.KubernetesVersion, set.Kubernetes)
 	}
 	return nil
-}
-
-func (c *Cluster) hasSize(controlPlanes, workers int) bool {
-	nowControlPlanes, nowWorkers := c.Size()
-	return nowControlPlanes == controlPlanes && nowWorkers == workers
 }
 
 // Size is how many nodes there are now, after some were added or removed. Machines without a cluster are none.
@@ -128,11 +120,19 @@ func (c *Cluster) checkLayers() error {
 	for _, m := range c.Mounts {
 		needed = append(needed, m.HostPath)
 	}
+	for _, share := range c.Shares {
+		needed = append(needed, share.Source)
+	}
+	var missing []string
 	for _, path := range needed {
 		if _, err := os.Stat(path); err != nil {
-			return fault.New("machine-files-missing", fmt.Sprintf("start the machines of cluster %q", c.Name()), err,
-				"put that back, or remove the cluster with `slipway down "+c.Name()+"` and build the bundle again")
+			missing = append(missing, err.Error())
 		}
+	}
+	if len(missing) > 0 {
+		return fault.New("machine-files-missing", fmt.Sprintf("start the machines of cluster %q", c.Name()),
+			errors.New(strings.Join(missing, "; ")),
+			"put that back, or remove the cluster with `slipway down "+c.Name()+"` and build the bundle again")
 	}
 	return nil
 }

@@ -200,12 +200,7 @@ func (r Record) sameExtras(o Options, differs func(what string, is, wanted any))
 	differs("DNS domain", r.Cluster.DNSDomain, o.DNSDomain)
 	differs("CNI none", r.Cluster.NoCNI, o.CNI == cniNone)
 	differs("mounts", fmt.Sprintf("%+v", r.Mounts), fmt.Sprintf("%+v", o.Mounts))
-	is, wanted := r.Cluster.Settings, o.Settings
-	differs("feature gates", fmt.Sprint(is.FeatureGates), fmt.Sprint(wanted.FeatureGates))
-	differs("arguments of the API server", fmt.Sprint(is.APIServer), fmt.Sprint(wanted.APIServer))
-	differs("arguments of the controller manager", fmt.Sprint(is.ControllerManager), fmt.Sprint(wanted.ControllerManager))
-	differs("arguments of the scheduler", fmt.Sprint(is.Scheduler), fmt.Sprint(wanted.Scheduler))
-	differs("kubelet settings", is.KubeletText(), wanted.KubeletText())
+	r.Cluster.Settings.Compare(o.Settings, differs)
 	differRoles := func(name string, is, wanted Role) {
 		differs("labels of role "+name, fmt.Sprint(is.Labels), fmt.Sprint(wanted.Labels))
 		differs("taints of role "+name, fmt.Sprint(is.Taints), fmt.Sprint(wanted.Taints))

@@ -2,6 +2,7 @@ package localcluster
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -60,6 +61,24 @@ func TestDiffers(t *testing.T) {
 		if len(all) != 1 || all[0].ID != "cluster-differs" || !strings.Contains(all[0].Error(), "with "+what+" ") {
 			t.Errorf("%s: %v", what, all)
 		}
+	}
+}
+
+// TestDiffersNow: a cluster is as large as it has become, and what asks for another one is named.
+func TestDiffersNow(t *testing.T) {
+	o := fullOptions()
+	c := &Cluster{Record: newRecord(o, &images.Bundle{}, &images.Unpacked{}, "/self"), dirs: Dirs{Cache: "/cache"}}
+	c.Asked = o.Bundle
+	c.Nodes = append(c.Nodes, bootstrap.Node{Name: "more"}, bootstrap.Node{Name: "cp", ControlPlane: true})
+	controlPlanes, workers := c.Size()
+	if o.ControlPlanes, o.Workers = controlPlanes, workers; c.same(o) != nil {
+		t.Errorf("of its size of now: %v", c.same(o))
+	}
+	o.Workers, o.Egress = 7, !o.Egress
+	want := []string{fmt.Sprintf("with workers %d instead of 7 (--workers)", workers), fmt.Sprintf("instead of %v (--egress)", o.Egress)}
+	all := fault.All(c.same(o))
+	if text := fmt.Sprint(all); len(all) != 2 || !strings.Contains(text, want[0]) || !strings.Contains(text, want[1]) {
+		t.Errorf("%v, want %q", all, want)
 	}
 }
 

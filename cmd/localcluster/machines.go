@@ -88,6 +88,11 @@ func UpMachines(ctx context.Context, d Dirs, o MachineOptions, report engine.Rep
 
 // beginMachines checks everything, and only then writes the first file.
 func beginMachines(ctx context.Context, d Dirs, o MachineOptions, report engine.Report) (*Cluster, error) {
+	release, err := useStore(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	u, b, err := prepare(ctx, d, Options{Bundle: o.Bundle, Registry: o.Registry}, report)
 	if err != nil {
 		return nil, err

@@ -228,6 +228,9 @@ func (c *Cluster) sign(ctx context.Context, m *local.Machine, nodes []bootstrap.
 		Args: []string{bootstrap.Program, "node", "sign"}, Stdin: bytes.NewReader(request), Stdout: &out, Stderr: &said,
 	})
 	var specs []*bootstrap.NodeSpec
+	if err != nil && fleet.Outdated(said.String()) {
+		return nil, fleet.TooOld("make the identities of new nodes", m.Name())
+	}
 	if err == nil {
 		err = json.Unmarshal(out.Bytes(), &specs)
 	}

@@ -147,7 +147,7 @@ func (o Options) checkNetwork() error {
 	if why := validation.IsDNS1123Subdomain(o.DNSDomain); len(why) > 0 {
 		bad("--dns-domain", strconv.Quote(o.DNSDomain), errors.New("it is not a domain, as in cluster.local"))
 	}
-	_, wrong := parsePorts(o.Publish)
+	_, wrong := o.ports()
 	for _, text := range slices.Sorted(maps.Keys(wrong)) {
 		bad("--publish", strconv.Quote(text), wrong[text])
 	}

@@ -97,7 +97,7 @@ func newRecord(o Options, b *images.Bundle, u *images.Unpacked, self string) Rec
 		r.Nodes = append(r.Nodes, n)
 	}
 	shared := sharedAddress(o.Subnet)
-	r.Network.Ports, _ = parsePorts(o.Publish) // what is wrong with them was said before
+	r.Network.Ports, _ = o.ports() // what is wrong with them was said before
 	r.Network.Front, r.Network.Behind = r.Nodes[0].Address, reserved(o.Subnet)
 	r.Cluster = bootstrap.Cluster{
 		Name: o.Name, KubernetesVersion: b.KubernetesVersion(), PodCIDR: o.PodCIDR, ServiceCIDR: o.ServiceCIDR, IPv6: o.IPv6,
@@ -144,17 +144,9 @@ func (c *Cluster) machineSpec(n bootstrap.Node) (local.MachineSpec, error) {
 		Binds:         append(append(dataBinds(), local.Bind{Source: c.Bundle, Target: bundleTarget, ReadOnly: true}), c.binds(n)...),
 		OnLink:        append([]netip.Prefix{c.Cluster.ServiceCIDR, podGateway()}, c.onLink6()...),
 		AuthorizedKey: string(ssh.MarshalAuthorizedKey(signer.PublicKey())),
-		Hosts:         map[string]netip.Addr{},
+		Hosts:         c.hosts(),
 		Resolvers:     c.Resolvers,
 		Limits:        c.Limits,
-	}
-	for _, other := range c.allNodes() {
-		s.Hosts[other.Name] = other.Address
-	}
-	for _, m := range c.Cluster.Mirrors {
-		if host := mirrorURL(m).Hostname(); nameOfThisComputer(host) {
-			s.Hosts[host] = c.Network.Gateway
-		}
 	}
 	if c.Bare {
 		s.Binds, s.OnLink = c.bareBinds(), nil
@@ -163,6 +155,20 @@ func (c *Cluster) machineSpec(n bootstrap.Node) (local.MachineSpec, error) {
 		}
 	}
 	return s, nil
+}
+
+// hosts are the names that all machines know: each other's, and this computer's where nodes pull from it.
+func (c *Cluster) hosts() map[string]netip.Addr {
+	out := map[string]netip.Addr{}
+	for _, n := range c.allNodes() {
+		out[n.Name] = n.Address
+	}
+	for _, m := range c.Cluster.Mirrors {
+		if host := mirrorURL(m).Hostname(); nameOfThisComputer(host) {
+			out[host] = c.Network.Gateway
+		}
+	}
+	return out
 }
 
 // dataBinds are what the container runtime, the kubelet and etcd write to.
@@ -177,20 +183,28 @@ func dataBinds() []local.Bind {
 // ownLayer gives a directory with this very program in it, to lie on top of the machines' file systems: once a
 // build, as it is named by its content.
 func ownLayer(d Dirs) (string, error) {
+	dir, err := ownLayerPath(d)
+	if err != nil {
+		return "", err
+	}
+	target := filepath.Join(dir, bootstrap.Program)
+	if _, err := os.Stat(target); err == nil {
+		return dir, nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find this program: %w", err)
+	}
+	return dir, copyProgram(self, target)
+}
+
+func ownLayerPath(d Dirs) (string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", fmt.Errorf("find this program: %w", err)
 	}
 	sum, err := digest(self)
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(d.Cache, "store", "slipway-"+sum)
-	target := filepath.Join(dir, bootstrap.Program)
-	if _, err := os.Stat(target); err == nil {
-		return dir, nil
-	}
-	return dir, copyProgram(self, target)
+	return filepath.Join(store(d), "slipway-"+sum), err
 }
 
 func newSSHKey() ([]byte, error) {

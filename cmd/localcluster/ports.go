@@ -9,23 +9,42 @@ import (
 	"strconv"
 	"strings"
 
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+
 	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/settings"
 	"slipway.dev/slipway/providers/local"
 )
 
-// The ports that Kubernetes gives to Services of type NodePort.
-const (
-	firstNodePort = 30000
-	lastNodePort  = 32767
-)
+// nodePorts are those that an API server with these settings gives to Services of type NodePort.
+func nodePorts(s settings.Settings) utilnet.PortRange {
+	if asked, err := utilnet.ParsePortRange(s.APIServer["service-node-port-range"]); err == nil && asked.Size > 0 {
+		return *asked
+	}
+	return utilnet.PortRange{Base: 30000, Size: 2768} // what it says of another value, it says itself
+}
+
+// ports are those to publish. The settings of a snapshot are not known before it is looked at.
+func (o Options) ports() ([]local.Port, map[string]error) {
+	if o.From != "" {
+		return parsePorts(o.Publish, anyPort())
+	}
+	return o.portsOf(o.Settings)
+}
+
+func (o Options) portsOf(s settings.Settings) ([]local.Port, map[string]error) {
+	return parsePorts(o.Publish, nodePorts(s))
+}
+
+func anyPort() utilnet.PortRange { return utilnet.PortRange{Base: 1, Size: 65535} }
 
 // parsePorts reads ports to publish, [ADDRESS:]PORT:NODEPORT[/PROTOCOL], in the order of their numbers, and gives what is wrong
 // with each one that is wrong.
-func parsePorts(texts []string) ([]local.Port, map[string]error) {
+func parsePorts(texts []string, nodePorts utilnet.PortRange) ([]local.Port, map[string]error) {
 	var ports []local.Port
 	bad := map[string]error{}
 	for _, text := range texts {
-		p, err := parsePort(text)
+		p, err := parsePort(text, nodePorts)
 		switch {
 		case err != nil:
 			bad[text] = err
@@ -48,7 +67,7 @@ func protocolOf(p local.Port) string {
 	return "tcp"
 }
 
-func parsePort(text string) (local.Port, error) {
+func parsePort(text string, nodePorts utilnet.PortRange) (local.Port, error) {
 	var p local.Port
 	numbers, protocol, named := strings.Cut(text, "/")
 	if named && protocol != "tcp" && protocol != "udp" {
@@ -70,8 +89,8 @@ func parsePort(text string) (local.Port, error) {
 	if !address.Is4() || !address.IsLoopback() {
 		return p, fmt.Errorf("%s is not an IPv4 address of the loopback, and ports are published on no other", address)
 	}
-	from, err := portIn(here, 1, 65535, "a port")
-	to, failed := portIn(there, firstNodePort, lastNodePort, "the port of a NodePort Service")
+	from, err := portIn(here, anyPort(), "a port")
+	to, failed := portIn(there, nodePorts, "the port of a NodePort Service")
 	p.At, p.To = netip.AddrPortFrom(address, from), to
 	return p, errors.Join(err, failed)
 }
@@ -85,10 +104,10 @@ func cutLast(s string) (before, after string, found bool) {
 	return s[:i], s[i+1:], true
 }
 
-func portIn(text string, first, last uint16, what string) (uint16, error) {
+func portIn(text string, all utilnet.PortRange, what string) (uint16, error) {
 	n, err := strconv.ParseUint(text, 10, 16)
-	if err != nil || n < uint64(first) || n > uint64(last) {
-		return 0, fmt.Errorf("%q is not %s, which is %d to %d", text, what, first, last)
+	if err != nil || !all.Contains(int(n)) {
+		return 0, fmt.Errorf("%q is not %s, which is %d to %d", text, what, all.Base, all.Base+all.Size-1)
 	}
 	return uint16(n), nil
 }

@@ -7,12 +7,13 @@ import (
 	"testing"
 
 	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/settings"
 )
 
 func TestParsePorts(t *testing.T) {
 	ports, bad := parsePorts([]string{
 		"8080:30080/udp", "443:30443", "127.0.0.9:8080:32767", "127.0.0.1:8080:30000/tcp", "65535:30001",
-	})
+	}, nodePorts(settings.Settings{}))
 	const want = "[127.0.0.1:443->30443/tcp 127.0.0.1:8080->30000/tcp 127.0.0.1:8080->30080/udp " +
 		"127.0.0.9:8080->32767/tcp 127.0.0.1:65535->30001/tcp]"
 	if got := fmt.Sprint(ports); got != want || len(bad) > 0 {
@@ -38,12 +39,12 @@ func TestParsePorts(t *testing.T) {
 		"::ffff:127.0.0.1:8080:30080": "is not an IPv4 address of the loopback",
 		"localhost:8080:30080":        `"localhost" is not an address`,
 	} {
-		ports, bad := parsePorts([]string{text})
+		ports, bad := parsePorts([]string{text}, nodePorts(settings.Settings{}))
 		if len(ports) > 0 || bad[text] == nil || !strings.Contains(bad[text].Error(), why) {
 			t.Errorf("%q: %v, %v; want %q", text, ports, bad[text], why)
 		}
 	}
-	if _, bad := parsePorts([]string{"80:30080", "127.0.0.1:80:30081"}); len(bad) != 1 {
+	if _, bad := parsePorts([]string{"80:30080", "127.0.0.1:80:30081"}, nodePorts(settings.Settings{})); len(bad) != 1 {
 		t.Errorf("the same port twice: %v", bad)
 	}
 }
@@ -53,8 +54,8 @@ func FuzzParsePort(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		p, err := parsePort(text)
-		if err == nil && (!p.At.Addr().IsLoopback() || !p.At.Addr().Is4() || p.At.Port() == 0 || p.To < firstNodePort || p.To > lastNodePort) {
+		p, err := parsePort(text, nodePorts(settings.Settings{}))
+		if err == nil && (!p.At.Addr().IsLoopback() || !p.At.Addr().Is4() || p.At.Port() == 0 || p.To < 30000 || p.To > 32767) {
 			t.Errorf("%q is %v", text, p)
 		}
 	})
@@ -95,6 +96,25 @@ func TestSubnetRoom(t *testing.T) {
 		}
 		if n, err := c.newNode(false); err == nil {
 			t.Errorf("%s: one more got %s", subnet, n.Address)
+		}
+	}
+}
+
+// TestPublishedNodePorts: the API server may have been given another range.
+func TestPublishedNodePorts(t *testing.T) {
+	for _, tt := range []struct{ asked, publish, wrong string }{
+		{"", "80:30000", ""},
+		{"20000-20100", "80:20100", ""},
+		{"20000-20100", "80:30000", "which is 20000 to 20100"},
+		{"20000+5", "80:20006", "which is 20000 to 20005"},
+		{"no range", "80:30000", ""},
+		{"1-65535", "80:65535", ""},
+	} {
+		o := Options{Publish: []string{tt.publish}}
+		o.Settings.APIServer = map[string]string{"service-node-port-range": tt.asked}
+		ports, bad := o.ports()
+		if tt.wrong == "" && (len(ports) != 1 || len(bad) > 0) || tt.wrong != "" && !strings.Contains(fmt.Sprint(bad), tt.wrong) {
+			t.Errorf("%q in the range %q: %v, %v", tt.publish, tt.asked, ports, bad)
 		}
 	}
 }

@@ -238,7 +238,7 @@ func (c *Cluster) start(ctx context.Context, report engine.Report) (bool, error)
 		return false, err
 	}
 	return c.onEach(ctx, "machine", stopped, func(ctx context.Context, cluster, name string) (bool, error) {
-		_, err := p.Start(ctx, cluster, name)
+		_, err := p.Start(ctx, cluster, name, c.hosts())
 		return true, err
 	}, report)
 }

@@ -41,7 +41,9 @@ type Record struct {
 	Joining []bootstrap.Node `json:"joining,omitempty"`
 	// Leaving are nodes that are out of the cluster already. Their machines are to be removed yet.
 	Leaving []bootstrap.Node `json:"leaving,omitempty"`
-	Mounts  []Mount          `json:"mounts,omitempty"`
+	// Going are the names of nodes that are being taken out of the cluster: how far that has come, nobody can tell.
+	Going  []string `json:"going,omitempty"`
+	Mounts []Mount  `json:"mounts,omitempty"`
 	// Limits are of each machine, also of those that are added later.
 	Limits local.Limits `json:"limits,omitzero"`
 	// Roles are what nodes register with, also those that are added later.

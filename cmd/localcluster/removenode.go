@@ -67,6 +67,7 @@ func RemoveNode(ctx context.Context, d Dirs, o RemoveOptions, report engine.Repo
 func (c *Cluster) goes(n bootstrap.Node) error {
 	c.Nodes, c.Joining = slices.DeleteFunc(c.Nodes, named(n.Name)), slices.DeleteFunc(c.Joining, named(n.Name))
 	c.Leaving = append(c.Leaving, n)
+	c.Going = slices.DeleteFunc(c.Going, func(name string) bool { return name == n.Name })
 	return c.save()
 }
 
@@ -101,6 +102,9 @@ func (c *Cluster) takeOut(ctx context.Context, n bootstrap.Node, force bool, rep
 		return c.drain(ctx, n.Name, runs >= 0, force, progress)
 	})
 	if err := engine.Run(ctx, n.Name, []engine.Step{drain}, report); err != nil {
+		return err
+	}
+	if err := c.goesNow(n); err != nil {
 		return err
 	}
 	if runs < 0 || !slices.ContainsFunc(c.Nodes, named(n.Name)) { // one that is joining may not know how yet

@@ -46,6 +46,7 @@ func (c *Cluster) settle(ctx context.Context, pods bool, report engine.Report) e
 	leaders := s.step("leaders", s.unled, func(err error) error { return fault.New("control-plane-not-ready", op, err, next) })
 	leaders.Needs = []string{steps[0].Name}
 	if err := engine.Run(ctx, "", append(steps, leaders), report); err != nil || !c.Starting || !pods {
+		s.explain(ctx, err)
 		return err
 	}
 	c.Starting = false
@@ -132,7 +133,7 @@ func (s *settling) step(name string, missing func(context.Context) []string, lat
 func (s *settling) unhealthy(ctx context.Context) []string {
 	var out []string
 	for _, part := range s.controlPlane(ctx, s.machines) {
-		if !part.Healthy {
+		if !part.Healthy && s.whole(part.Node) {
 			out = append(out, part.Name+" on "+part.Node)
 		}
 	}
@@ -159,7 +160,7 @@ func (s *settling) notReady(ctx context.Context) []string {
 	}
 	var out []string
 	for _, n := range s.Nodes {
-		if !ready[n.Name] {
+		if !ready[n.Name] && s.whole(n.Name) {
 			out = append(out, "node "+n.Name)
 		}
 	}
@@ -186,6 +187,8 @@ type workload struct {
 	selector   *metav1.LabelSelector
 	want, have int32 // ready pods
 }
+
+const daemonSet = "daemonset"
 
 func (w workload) String() string { return w.kind + " " + w.Namespace + "/" + w.Name }
 
@@ -217,24 +220,35 @@ func (s *settling) lacking(ctx context.Context) ([]workload, error) {
 	}
 	var out []workload
 	for _, w := range list {
-		if w.have = s.readyOf(w, pods.Items); w.have < w.want {
+		var elsewhere int32
+		if w.have, elsewhere = s.readyOf(w, pods.Items); w.kind == daemonSet {
+			w.want -= elsewhere
+		}
+		if w.have < w.want {
 			out = append(out, w)
 		}
 	}
 	return out, nil
 }
 
-func (s *settling) readyOf(w workload, pods []corev1.Pod) (n int32) {
+// readyOf counts the pods of a workload that are back, and those on nodes of which nothing is expected.
+func (s *settling) readyOf(w workload, pods []corev1.Pod) (ready, elsewhere int32) {
 	selector, err := metav1.LabelSelectorAsSelector(w.selector)
 	if err != nil {
-		return w.want // the API server accepted what this program does not know
+		return w.want, 0 // the API server accepted what this program does not know
 	}
 	for _, p := range pods {
-		if p.Namespace == w.Namespace && selector.Matches(labels.Set(p.Labels)) && s.isBack(p) {
-			n++
+		if p.Namespace != w.Namespace || !selector.Matches(labels.Set(p.Labels)) {
+			continue
+		}
+		switch {
+		case s.unfinished(p.Spec.NodeName):
+			elsewhere++
+		case s.isBack(p):
+			ready++
 		}
 	}
-	return n
+	return ready, elsewhere
 }
 
 // isBack tells whether a pod is ready, with containers that were started since its machine was.
@@ -264,7 +278,7 @@ func workloads(ctx context.Context, client kubernetes.Interface) ([]workload, er
 		out = append(out, workload{kind: "statefulset", ObjectMeta: s.ObjectMeta, selector: s.Spec.Selector, want: ptr.Deref(s.Spec.Replicas, 1)})
 	}
 	for _, d := range daemons.Items {
-		out = append(out, workload{kind: "daemonset", ObjectMeta: d.ObjectMeta, selector: d.Spec.Selector, want: d.Status.DesiredNumberScheduled})
+		out = append(out, workload{kind: daemonSet, ObjectMeta: d.ObjectMeta, selector: d.Spec.Selector, want: d.Status.DesiredNumberScheduled})
 	}
 	return out, nil
 }

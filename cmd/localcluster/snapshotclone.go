@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -152,6 +153,10 @@ func (s *Snapshot) cloned(o Options, self string) (Record, error) {
 	for _, bad := range bootstrap.CheckRanges(o.Subnet, r.Cluster.PodCIDR, r.Cluster.ServiceCIDR, len(r.Nodes)) {
 		errs = append(errs, fault.New("option-invalid", fmt.Sprintf("use %s %v", bad.Flag, bad.Value), bad.Err, "choose another --subnet"))
 	}
+	ports, wrong := o.portsOf(r.Cluster.Settings)
+	for _, text := range slices.Sorted(maps.Keys(wrong)) {
+		errs = append(errs, fault.New("option-invalid", fmt.Sprintf("use --publish %q", text), wrong[text], "see `slipway up --help`"))
+	}
 	if len(errs) > 0 {
 		return r, errors.Join(errs...)
 	}
@@ -176,7 +181,7 @@ func (s *Snapshot) cloned(o Options, self string) (Record, error) {
 		Cluster: o.Name, Subnet: o.Subnet, Gateway: gateway, Fenced: r.Network.Fenced, Egress: o.Egress,
 		Loopback: r.Network.Loopback, Front: first, Behind: reserved(o.Subnet),
 	}
-	n.Ports, _ = parsePorts(o.Publish) // what is wrong with them was said before; the snapshot's are taken
+	n.Ports = ports // the snapshot's are taken
 	k.ExtraSANs, k.Endpoint, k.LoadBalancers = []string{shared.Addr().String()}, fleet.APIAddress(first), n.Behind
 	if k.VirtualIP.IsValid() {
 		k.VirtualIP, k.Endpoint, n.Front = shared, fleet.APIAddress(shared.Addr()), shared.Addr()

@@ -146,7 +146,7 @@ func (c *Cluster) putDisks(ctx context.Context, s *Snapshot, report engine.Repor
 		return err
 	}
 	_, err = c.onEach(ctx, "machine", names, func(ctx context.Context, cluster, name string) (bool, error) {
-		_, err := p.Start(ctx, cluster, name)
+		_, err := p.Start(ctx, cluster, name, c.hosts())
 		return true, err
 	}, report)
 	return err

@@ -54,6 +54,9 @@ func (c *Cluster) mayBeSaved(ctx context.Context, name string, report engine.Rep
 	case len(c.Joining) > 0:
 		return fault.New("nodes-joining", op, fmt.Errorf("an addition of %q was interrupted", namesOf(c.Joining)),
 			"complete it with the same command as then, or remove them with `slipway node remove "+c.Name()+" "+c.Joining[0].Name+"`")
+	case len(c.Going) > 0:
+		return fault.New("nodes-leaving", op, fmt.Errorf("a removal of %q was interrupted", c.Going),
+			"finish that with `slipway node remove "+c.Name()+" "+c.Going[0]+"`")
 	}
 	if _, err := os.Stat(filepath.Join(snapshotAt(c.dirs, c.Name(), name), "snapshot.json")); err == nil {
 		return fault.New("snapshot-exists", op, fmt.Errorf("there is a snapshot %q of it", name),

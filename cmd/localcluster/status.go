@@ -31,6 +31,8 @@ type Status struct {
 	Addons       []AddonStatus     `json:"addons"`
 	Certificates []Certificate     `json:"certificates"`
 	Ports        []string          `json:"ports,omitempty"` // published on this computer's loopback
+	// Unfinished says what was begun with its nodes and not completed, and how to complete it.
+	Unfinished []string `json:"unfinished,omitempty"`
 }
 
 // NodeStatus is one node.
@@ -114,7 +116,8 @@ func (c *Cluster) Status(ctx context.Context) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Status{Name: c.Name(), State: c.stateOf(machines), Nodes: c.nodes(nil, machines), Ports: c.Ports()}
+	s := &Status{Name: c.Name(), State: c.stateOf(machines), Nodes: c.nodes(nil, machines), Ports: c.Ports(),
+		Unfinished: c.Unfinished()}
 	if s.State == stateStopped || s.State == statePaused || s.State == stateRestoring { // nobody would answer
 		return s, nil
 	}

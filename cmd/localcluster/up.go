@@ -118,6 +118,11 @@ func inTime(ctx context.Context, err error) error {
 func begin(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster, error) {
 	c := &Cluster{dirs: d}
 	c.Cluster.Name = o.Name
+	release, err := useStore(ctx, d)
+	if err != nil {
+		return c, err
+	}
+	defer release()
 	if o.From != "" {
 		return c, c.beginFrom(ctx, o, report)
 	}
@@ -192,7 +197,7 @@ func prepare(ctx context.Context, d Dirs, o Options, report engine.Report) (*ima
 	var u *images.Unpacked
 	err = engine.Run(ctx, "", []engine.Step{
 		oneStep("unpack-bundle", func(ctx context.Context, progress func(string)) (err error) {
-			u, err = b.Unpack(ctx, filepath.Join(d.Cache, "store"), progress)
+			u, err = b.Unpack(ctx, store(d), progress)
 			return err
 		}),
 	}, report)

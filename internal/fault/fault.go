@@ -11,13 +11,21 @@ import (
 	"strings"
 )
 
-// Error is a failure the user can meet. All fields but Host and Next are required.
+// Error is a failure the user can meet. All fields up to Err but Host are required.
 type Error struct {
 	ID   string // stable identifier, listed in docs/errors.md, for example "bundle-corrupt"
 	Op   string // what could not be done, for example `open bundle "/x"`
 	Host string // the machine it happened on; empty for this computer
 	Err  error  // why
 	Next string // what to do next, an imperative sentence without a full stop
+	Step string // the step that failed; empty if it was none, or several
+	Log  *Log   // the end of a log that says more; nil if there is none
+}
+
+// Log is the end of a log.
+type Log struct {
+	Of    string   `json:"of"` // who has written it
+	Lines []string `json:"lines"`
 }
 
 // New makes a fault from its identifier, what could not be done, why, and what to do next.

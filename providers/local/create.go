@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 
 	"golang.org/x/sync/errgroup"
@@ -61,8 +62,9 @@ func (p *Provider) create(ctx context.Context, spec MachineSpec) (*Machine, erro
 	return p.start(ctx, s, network.Network)
 }
 
-// Start boots a machine that exists and does not run, after a restart of this computer for example, as it was made.
-func (p *Provider) Start(ctx context.Context, cluster, name string) (*Machine, error) {
+// Start boots a machine that exists and does not run, after a restart of this computer for example, as it was made, but for hosts: the
+// further lines of its /etc/hosts, as others have come and gone.
+func (p *Provider) Start(ctx context.Context, cluster, name string, hosts map[string]netip.Addr) (*Machine, error) {
 	unlock, err := p.lockMachine(ctx, cluster, name)
 	if err != nil {
 		return nil, err
@@ -79,7 +81,9 @@ func (p *Provider) Start(ctx context.Context, cluster, name string) (*Machine, e
 	if network == nil || s == nil {
 		return nil, fmt.Errorf("start machine %q of cluster %q: there is none", name, cluster)
 	}
-	m, err := p.create(ctx, s.Spec)
+	spec := s.Spec
+	spec.Hosts = hosts
+	m, err := p.create(ctx, spec)
 	if err != nil {
 		return nil, fmt.Errorf("start machine %q of cluster %q: %w", name, cluster, err)
 	}

@@ -38,7 +38,7 @@ type Limits struct {
 }
 
 // Bind puts a directory or file of this computer into the machine. A Source that is no absolute
-// path is below MachineDir; a Source that is missing becomes an empty directory, unless it is only to be read.
+// path is below MachineDir, and made as an empty directory if it is missing; any other must be there.
 type Bind struct {
 	Source   string `json:"source"`
 	Target   string `json:"target"`

@@ -79,21 +79,24 @@ func escapeOverlay(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `:`, `\:`, `,`, `\,`).Replace(path)
 }
 
+// makeBindSources makes the machine's own directories. What it sees of this computer must be there: an empty directory in its place,
+// made as root, would hide a slip of the pen until something in the machine misses its files.
 func makeBindSources(h home, binds []Bind) error {
+	var errs []error
 	for _, b := range binds {
 		source := h.bindSource(b)
 		_, err := os.Lstat(source)
 		switch {
-		case errors.Is(err, fs.ErrNotExist) && b.ReadOnly: // an empty one in its place would keep it from being put back
-			return fault.New("machine-files-missing", fmt.Sprintf("show a machine what is to be at %q", b.Target), err,
-				"put that back and run the same command again")
-		case errors.Is(err, fs.ErrNotExist):
-			if err := makeDirs(source); err != nil {
-				return err
-			}
+		case !errors.Is(err, fs.ErrNotExist):
+		case filepath.IsAbs(b.Source):
+			err = fault.New("machine-files-missing", fmt.Sprintf("show a machine what is to be at %q", b.Target),
+				fmt.Errorf("this computer has no %q", b.Source), "put that back and run the same command again")
+		default:
+			err = makeDirs(source)
 		}
+		errs = append(errs, err)
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func (h home) bindSource(b Bind) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -135,8 +136,12 @@ func (h *host) stopAndStart(t *testing.T, grace time.Duration) time.Duration {
 	if ran, err := h.Stop(t.Context(), "lt-power", "one", grace); err != nil || ran {
 		t.Errorf("again: %v, %v", ran, err)
 	}
-	if _, err := h.Start(t.Context(), "lt-power", "one"); err != nil {
+	hosts := map[string]netip.Addr{"came-later": netip.MustParseAddr("10.91.0.77")}
+	if _, err := h.Start(t.Context(), "lt-power", "one", hosts); err != nil {
 		t.Fatal(err)
+	}
+	if got := shell(t, h.one(t), "getent hosts came-later"); got != "10.91.0.77      came-later" {
+		t.Errorf("a machine that was added meanwhile is known as %q", got)
 	}
 	if m := h.one(t); !m.Running() || time.Since(m.Started()) > time.Minute {
 		t.Errorf("it is %s since %v", m.State(), m.Started())

@@ -1,0 +1,144 @@
+package localcluster
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"slipway.dev/slipway/internal/fault"
+	"slipway.dev/slipway/internal/flock"
+	"slipway.dev/slipway/internal/testenv"
+	"slipway.dev/slipway/providers/local"
+)
+
+// pruned is a cache of which some is used, by clusters whose records are in two places.
+func pruned(t *testing.T) Dirs {
+	t.Helper()
+	if err := local.CheckRoot(); err != nil {
+		testenv.Lacks(t, "%v", err)
+	}
+	d := Dirs{Cache: t.TempDir(), State: filepath.Join(t.TempDir(), "state")}
+	other := Dirs{Cache: d.Cache, State: filepath.Join(t.TempDir(), "other")}
+	release, err := useStore(t.Context(), other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	self, err := ownLayerPath(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const blobs = "containerd/io.containerd.content.v1.content/blobs/sha256/"
+	for _, file := range []string{
+		"000000000001/files/x", "000000000002/rootfs/x", "000000000003/rootfs/x", "000000000004/" + blobs + "x", "000000000005/" + blobs + "x",
+		"slipway-000000000006/usr/x", "slipway-000000000007/usr/x", "000000000001.tmp-123/x", "000000000008/x", "somebody-elses/x",
+		filepath.Base(self) + "/usr/x",
+	} {
+		path := filepath.Join(store(d), file)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, make([]byte, 5000), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	uses := func(file, layer string) {
+		t.Helper()
+		if err := writeJSON(file, map[string]any{"layers": []string{filepath.Join(store(d), layer)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	uses(filepath.Join(d.State, "clusters/one/cluster.json"), "000000000001/files")
+	uses(filepath.Join(d.State, "snapshots/gone/first/snapshot.json"), "000000000002/rootfs")
+	uses(filepath.Join(other.State, "clusters/two/cluster.json"), "000000000003/rootfs")
+	uses(filepath.Join(other.State, "clusters/two/machines/a/machine.json"), "slipway-000000000006")
+	if err := os.Link(filepath.Join(store(d), "000000000004", blobs, "x"), filepath.Join(d.State, "of-a-machine")); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func unusedNames(list []Unused) (names []string) {
+	for _, u := range list {
+		names = append(names, filepath.Base(u.Path))
+	}
+	return names
+}
+
+func TestPrune(t *testing.T) {
+	d := pruned(t)
+	before, err := os.ReadDir(store(d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"000000000001.tmp-123", "000000000005", "000000000008", "slipway-000000000007"}
+	list, err := Prune(t.Context(), d, false)
+	if got := unusedNames(list); err != nil || !slices.Equal(got, want) || list[0].Size < 5000 {
+		t.Errorf("unused %v, %v", list, err)
+	}
+	if after, err := os.ReadDir(store(d)); err != nil || len(after) != len(before) {
+		t.Errorf("something was removed: %v, %v", after, err)
+	}
+
+	unpacking, err := flock.Try(filepath.Join(store(d), "000000000008.lock"), flock.Exclusive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, err = Prune(t.Context(), d, true); err != nil || !slices.Equal(unusedNames(list), []string{want[0], want[1], want[3]}) {
+		t.Errorf("removed %v, %v", list, err)
+	}
+	unpacking.Remove()
+	if list, err = Prune(t.Context(), d, true); err != nil || !slices.Equal(unusedNames(list), []string{want[2]}) {
+		t.Errorf("removed then %v, %v", list, err)
+	}
+	for _, name := range want {
+		if _, err := os.Stat(filepath.Join(store(d), name)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is there: %v", name, err)
+		}
+	}
+	if after, err := os.ReadDir(store(d)); err != nil || len(after) != len(before)-len(want) {
+		t.Errorf("left: %v, %v", after, err)
+	}
+}
+
+// TestPruneWhileLaunching: what a launch has found stays until it has a record.
+func TestPruneWhileLaunching(t *testing.T) {
+	d := pruned(t)
+	release, err := useStore(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var f *fault.Error
+	if list, err := Prune(t.Context(), d, true); !errors.As(err, &f) || f.ID != "store-in-use" || list != nil {
+		t.Errorf("%v, %v", list, err)
+	}
+	release()
+	if list, err := Prune(t.Context(), d, true); err != nil || len(list) == 0 {
+		t.Errorf("%v, %v", list, err)
+	}
+}
+
+// TestPruneStateGone: a directory with clusters that was deleted is forgotten.
+func TestPruneStateGone(t *testing.T) {
+	d := pruned(t)
+	all, err := states(d, false)
+	if err != nil || len(all) != 2 {
+		t.Fatal(all, err)
+	}
+	if err := os.RemoveAll(all[1]); err != nil {
+		t.Fatal(err)
+	}
+	list, err := Prune(t.Context(), d, false)
+	if left, _ := os.ReadDir(statesIn(d)); len(left) != 1 {
+		t.Errorf("somebody may be about to make it: %v", left)
+	}
+	if got := unusedNames(list); err != nil || !slices.Contains(got, "000000000003") || !slices.Contains(got, "slipway-000000000006") {
+		t.Errorf("unused %q, %v", got, err)
+	}
+	if _, err := Prune(t.Context(), d, true); err != nil {
+		t.Error(err)
+	}
+	if left, _ := os.ReadDir(statesIn(d)); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+}
