@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestUpFaults takes away what clusters on this computer stand on, while one is made and while it runs. What each fault does
@@ -280,12 +282,12 @@ func faultBundleHalfway(t *testing.T) {
 
 // faultDiskFull keeps the cluster on a small disk of its own, which something else fills in the middle.
 func faultDiskFull(t *testing.T) {
-	for _, step := range []string{"machine", "static-pods"} {
-		t.Run("at "+step, func(t *testing.T) { fillAt(t, step) })
-	}
+	// So many bytes are taken before that the launch begins, and the images' store has no room: what is filled later may be so just when
+	// etcd makes its first files.
+	fillAt(t, "machine", 1400<<20)
 }
 
-func fillAt(t *testing.T, step string) {
+func fillAt(t *testing.T, step string, before int64) {
 	dir := smallDisk(t, "2600M")
 	env := []string{stateVar + "=" + filepath.Join(dir, "state")}
 	t.Cleanup(func() {
@@ -294,6 +296,13 @@ func fillAt(t *testing.T, step string) {
 		_ = down.Run()
 	})
 	filler := filepath.Join(dir, "filler")
+	f, err := os.Create(filler)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(unix.Fallocate(int(f.Fd()), 0, 0, max(before, 1)), f.Close()); err != nil {
+		t.Fatal(err)
+	}
 	begin := time.Now()
 	r := during(t, env, []string{"up", "--name", "flt", "--egress=false", "--wait", "25s", "--keep"}, step, func(*exec.Cmd) { fill(t, filler) })
 	t.Logf("after %.1f s: %s", time.Since(begin).Seconds(), r.stderr)
@@ -337,7 +346,7 @@ func smallDisk(t *testing.T, size string) string {
 // fill writes until nothing more can be written.
 func fill(t *testing.T, path string) {
 	t.Helper()
-	f, err := os.Create(path)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		t.Error(err)
 		return

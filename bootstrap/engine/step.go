@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"slipway.dev/slipway/internal/fault"
@@ -124,6 +125,14 @@ func (f *failures) join(ctx context.Context) error {
 	return errors.Join(f.errs...)
 }
 
+// retold is what an event says of an error, with what the kernel said.
+type retold struct {
+	error
+	errno syscall.Errno
+}
+
+func (r retold) Unwrap() error { return r.errno }
+
 func runStep(ctx context.Context, host string, s Step, report Report) error {
 	start := time.Now()
 	send := func(e Event) {
@@ -139,7 +148,11 @@ func runStep(ctx context.Context, host string, s Step, report Report) error {
 		end.State, err = Stopped, context.Cause(ctx)
 	default:
 		end.State, end.Error = Failed, NewProblem(s.Name, err)
-		err = end.Error.Fault(host, s.Name)
+		f := end.Error.Fault(host, s.Name)
+		if errno := syscall.Errno(0); f.Err != nil && errors.As(err, &errno) {
+			f.Err = retold{f.Err, errno}
+		}
+		err = f
 	}
 	send(end)
 	return err

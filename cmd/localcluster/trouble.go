@@ -32,11 +32,11 @@ func (c *Cluster) explain(err error) error {
 	}
 	dir := existing(home(c.dirs, c.Name()))
 	free, failed := freeSpace(dir)
-	if failed != nil || free >= tightSpace {
+	if failed != nil || free >= tightSpace && !isFull(err) { // what did not fit may have been removed again
 		return err
 	}
 	full := fault.New("disk-full", fmt.Sprintf("keep cluster %q on %s", c.Name(), diskOf(dir)),
-		fmt.Errorf("%d MiB are free there", free>>20), "free some space and run the same command again")
+		fmt.Errorf("%d MiB are free there now", free>>20), "free some space and run the same command again")
 	if len(fault.All(err)) == 0 {
 		full.Err = fmt.Errorf("%w: %w", full.Err, err)
 		return full
