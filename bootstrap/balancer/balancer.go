@@ -160,11 +160,12 @@ func (b *balancer) accept(ctx context.Context) {
 	stop := context.AfterFunc(ctx, func() { b.door.Close() })
 	defer stop()
 	for b.door.wait(ctx) {
+		opening := b.door.opening()
 		client, err := b.door.AcceptTCP()
 		if err == nil {
 			b.running.Go(func() {
 				if !b.serve(ctx, client) {
-					b.trouble("refuse clients", b.door.shut())
+					b.trouble("refuse clients", b.door.shut(opening))
 				}
 			})
 			continue

@@ -28,20 +28,22 @@ type door struct {
 	mu     sync.Mutex
 	shutAt time.Time     // zero while it is open
 	opened chan struct{} // closed while it is open
+	times  int           // it was opened
 }
 
 // newDoor takes the port of a listener. It is shut.
 func newDoor(l *net.TCPListener) (*door, error) {
 	d := &door{TCPListener: l, opened: make(chan struct{})}
 	close(d.opened)
-	return d, d.shut()
+	return d, d.shut(0)
 }
 
-// shut has the kernel refuse clients, also those that wait to be accepted. AcceptTCP fails from then on.
-func (d *door) shut() error {
+// shut has the kernel refuse clients, also those that wait to be accepted. AcceptTCP fails from then on. It says how often the door had been
+// opened when what calls for this began: one that was opened again since stays open.
+func (d *door) shut(times int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.shutAt.IsZero() {
+	if !d.shutAt.IsZero() || d.times != times {
 		return nil
 	}
 	// Linux ends the listening of a socket so, and keeps its port. That others may use it as well, as far as nobody listens, is for
@@ -64,8 +66,16 @@ func (d *door) open() error {
 		return err
 	}
 	d.shutAt = time.Time{}
+	d.times++
 	close(d.opened)
 	return nil
+}
+
+// opening is how often the door was opened.
+func (d *door) opening() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.times
 }
 
 // wait gives true as soon as the door is open, or false when ctx ends.

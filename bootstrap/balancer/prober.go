@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -87,7 +88,11 @@ func newHTTPClient(ca []byte) *http.Client {
 		config.InsecureSkipVerify = true
 	}
 	return &http.Client{
-		Transport:     &http.Transport{TLSClientConfig: config, IdleConnTimeout: time.Minute},
+		Transport: &http.Transport{
+			// Less than the whole question may take, so that one who does not even accept connections is told from one who does not answer.
+			DialContext:     (&net.Dialer{Timeout: askTimeout / 2}).DialContext,
+			TLSClientConfig: config, IdleConnTimeout: time.Minute,
+		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }

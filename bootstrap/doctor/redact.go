@@ -9,7 +9,9 @@ import (
 func secrets() []*regexp.Regexp {
 	return []*regexp.Regexp{
 		regexp.MustCompile(`\b([a-z0-9]{6})\.[a-z0-9]{16}\b`),
-		regexp.MustCompile(`(?i)\b(bearer|token[=:]|password[=:]|certificate-key)\s*=?\s*\S+`),
+		regexp.MustCompile(`(?i)\b(bearer|authorization"?\s*[=:]\s*"?basic)\s+[^\s",]+`),
+		regexp.MustCompile(`(?i)\b((?:token|password|client-key-data)"?\s*[=:])\s*"?[^\s",}]+`),
+		regexp.MustCompile(`(?i)\b(certificate-key)"?[\s=:]+"?[^\s",}]+`),
 		regexp.MustCompile(`(?s)(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(-----END|$)`),
 		regexp.MustCompile(`\b(eyJ)[\w-]+\.[\w-]+\.[\w-]*`), // a JSON web token
 	}

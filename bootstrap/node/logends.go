@@ -82,7 +82,7 @@ func waitsFor(step string) (units, pods []string) {
 		return []string{balancerService}, nil
 	case step == "kubelet", step == "mark":
 		return kubelet, nil
-	case step == "etcd":
+	case step == "etcd", step == "copied-data":
 		return kubelet, []string{"etcd-"}
 	case step == "api":
 		return kubelet, []string{"etcd-", "kube-apiserver-"}

@@ -208,6 +208,8 @@ func (c *Cluster) machineFindings(state string, machines []*local.Machine) []doc
 		return findings(c.incomplete(), "")
 	case stateRemoving:
 		return findings(c.removing("use"), "")
+	case stateRestoring:
+		return findings(c.restoring("use"), "")
 	}
 	var out []doctor.Finding
 	there := map[string]bool{}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 )
@@ -23,11 +22,7 @@ func (s *settling) unled(ctx context.Context) []string {
 	for _, name := range []string{"kube-controller-manager", "kube-scheduler"} {
 		l, err := leases.Get(ctx, name, metav1.GetOptions{})
 		switch {
-		case apierrors.IsNotFound(err): // the cluster's settings say that none is elected
-			continue
-		case err != nil:
-			out = append(out, err.Error())
-			continue
+		case err != nil: // it may not be there yet, as in a copy of a cluster
 		case s.isOver(l.Spec):
 			l.Spec.HolderIdentity, l.Spec.LeaseDurationSeconds = ptr.To(""), ptr.To[int32](1)
 			_, err = leases.Update(ctx, l, metav1.UpdateOptions{}) // if somebody has changed it, that may be a leader

@@ -262,3 +262,23 @@ func TestBadInput(t *testing.T) {
 		t.Errorf("bad input has changed something: %q", left)
 	}
 }
+
+// TestElsewhere: the name of a cluster that another state directory has the record of is taken while its machines run.
+func TestElsewhere(t *testing.T) {
+	h := newHost(t)
+	before := takeTraces(t, h)
+	n := network("lt-else", 0)
+	h.ensure(t, n)
+	h.create(t, h.spec("lt-else", "one", 2))
+	other := h.config
+	other.StateDir = filepath.Join(t.TempDir(), "state")
+	wantFault(t, local.New(other).CheckNetwork(t.Context(), n), "cluster-elsewhere")
+	if err := h.CheckNetwork(t.Context(), n); err != nil {
+		t.Errorf("with its own: %v", err)
+	}
+	h.down(t, "lt-else", "one")
+	if err := local.New(other).CheckNetwork(t.Context(), n); err != nil {
+		t.Errorf("when it is gone: %v", err)
+	}
+	before.compare(t, takeTraces(t, h))
+}

@@ -28,7 +28,32 @@ func (p *Provider) CheckNetwork(ctx context.Context, n Network) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(p.checkFree(n, all), checkPortsFree(ctx, n, all), checkKernel6(n))
+	return errors.Join(p.checkFree(n, all), checkPortsFree(ctx, n, all), checkKernel6(n), p.checkName(n.Cluster))
+}
+
+// checkName refuses the name of a cluster whose machines run, and that another state directory has the record of: its bridge and its
+// machines have the same names.
+func (p *Provider) checkName(cluster string) error {
+	strays, err := p.Strays()
+	if err != nil {
+		return err
+	}
+	for _, id := range strays {
+		of, machine, ok := splitMachineID(id)
+		if !ok || of != cluster {
+			continue
+		}
+		pids, err := processesIn(cgroupPath(of, machine))
+		if err != nil {
+			return err
+		}
+		if len(pids) > 0 {
+			return fault.New("cluster-elsewhere", fmt.Sprintf("use the name %q", cluster),
+				fmt.Errorf("machine %q of a cluster of that name runs, which %q has no record of", machine, p.cfg.StateDir),
+				"choose another name, or set SLIPWAY_STATE to the directory that the cluster was made with")
+		}
+	}
+	return nil
 }
 
 func (p *Provider) checkFree(n Network, all []*networkState) error {
