@@ -38,8 +38,8 @@ func newDoor(l *net.TCPListener) (*door, error) {
 	return d, d.shut(0)
 }
 
-// shut has the kernel refuse clients, also those that wait to be accepted. AcceptTCP fails from then on. It says how often the door had been
-// opened when what calls for this began: one that was opened again since stays open.
+// shut has the kernel refuse clients, also those that wait to be accepted. AcceptTCP fails from then on. It is told how often the door had
+// been opened when what calls for this began: one that was opened again since stays open.
 func (d *door) shut(times int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
