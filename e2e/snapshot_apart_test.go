@@ -139,7 +139,7 @@ func TestSnapshotControlPlanes(t *testing.T) {
 	s := &saving{growing: growing{cluster: launch(t, "snap", "--control-planes", "3"), dir: t.TempDir()}, up: time.Since(begin)}
 	buildWriter(t, s.dir)
 	s.kubectl(t, "create", "namespace", haNamespace)
-	w := s.here(t, "saved")
+	w := s.here(t, "saved", 2*freezeLimit) // a freeze is no failure
 	w.goesOn(t)
 	s.saved = w.acknowledgedSoFar()
 	r := slipway(t, "snapshot", "save", s.name, "three")

@@ -70,7 +70,7 @@ func TestSnapshot(t *testing.T) {
 
 // checkSave saves while a program writes, which must not meet an error, and goes on.
 func checkSave(t *testing.T, s *saving) {
-	w := s.here(t, "saved")
+	w := s.here(t, "saved", 2*freezeLimit) // a freeze is no failure
 	w.goesOn(t)
 	s.saved = w.acknowledgedSoFar()
 	begin := time.Now()
