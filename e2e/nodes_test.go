@@ -167,7 +167,7 @@ func (c *growing) kill(t *testing.T, step, command string, args ...string) {
 // startSays wants that the rest of the cluster is not kept from running by what was interrupted, and that the user learns of that.
 func (c *growing) startSays(t *testing.T, want string) {
 	t.Helper()
-	if r := slipway(t, "start", c.name, "--wait", "1m"); !strings.Contains(r.stderr, want) {
+	if r := slipway(t, "start", c.name, "--wait", "5m"); !strings.Contains(r.stderr, want) {
 		t.Errorf("start does not say %s: %v", want, r)
 	}
 }

@@ -164,7 +164,7 @@ func faultReadOnly(t *testing.T) {
 	checkDoctorFinds(t, "read-only")
 	image := flt.kubectl(t, "-n", "kube-system", "get", "daemonset", "kube-proxy", "-o", "jsonpath={.spec.template.spec.containers[0].image}")
 	flt.apply(t, fmt.Sprintf(latePod, image))
-	eventually(t, "its kubelet says why no pod starts there", time.Minute, func() error {
+	eventually(t, "its kubelet says why no pod starts there", 2*time.Minute, func() error {
 		if out := flt.kubectl(t, "get", "events", "--field-selector=involvedObject.name=late"); !strings.Contains(out, "read-only file system") {
 			return errors.New(out)
 		}
