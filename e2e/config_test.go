@@ -335,7 +335,7 @@ func TestConfigNoNetwork(t *testing.T) {
 	if err := os.WriteFile(path, []byte(header+"kubelet: {maxPods: -5}\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	r = invocation{args: []string{"up", "--config", path, "--wait", "15s"}}.run(t)
+	r = invocation{args: []string{"up", "--config", path, "--wait", failsWithin}}.run(t)
 	if r.code != 1 || !regexp.MustCompile(`the kubelet ended, and said: .*maxPods.* -5 must not be`).MatchString(r.stderr) {
 		t.Errorf("a value that no kubelet takes: %v", r)
 	}

@@ -148,7 +148,7 @@ func beginDual(t *testing.T, c cluster) {
 // podAddresses are the two of each pod, IPv4 first.
 func podAddresses(t *testing.T, c cluster) map[string][]string {
 	t.Helper()
-	c.kubectl(t, "wait", "pod", "-l", "app=six", "--for=condition=Ready", "--timeout=60s")
+	c.kubectl(t, "wait", "pod", "-l", "app=six", "--for=condition=Ready", "--timeout=2m")
 	list, err := client(t).CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{LabelSelector: "app=six"})
 	if err != nil {
 		t.Fatal(err)

@@ -24,7 +24,7 @@ func TestNodes(t *testing.T) {
 	buildWriter(t, c.dir)
 	c.kubectl(t, "create", "namespace", haNamespace)
 
-	c.writes(t, c.here(t, "grow"), func(w *writing) {
+	c.writes(t, c.here(t, "grow", requestLimit), func(w *writing) {
 		c.killAdd(t, "etcd", "--control-plane", "--count", "2")
 		slipwayFails(t, "nodes-joining", "node", "add", c.name)
 		c.startSays(t, "`slipway node add grow --control-plane --count 2`")
@@ -42,12 +42,12 @@ func TestNodes(t *testing.T) {
 		t.Errorf("the API is at %s", got)
 	}
 
-	c.writes(t, c.here(t, "dies"), func(here *writing) {
+	c.writes(t, c.here(t, "dies", requestLimit), func(here *writing) {
 		c.writes(t, c.there(t, "dies-there"), func(there *writing) { c.killHolder(t, here, there) })
 	})
 	slipway(t, "up", "--name", c.name, "--egress=false", "--wait", "5m")
 	checkMembers(t, c.cluster)
-	c.writes(t, c.here(t, "shrink"), func(w *writing) {
+	c.writes(t, c.here(t, "shrink", requestLimit), func(w *writing) {
 		for _, gone := range []string{"grow-cp-1", "grow-worker-1", "grow-cp-2"} {
 			if gone == "grow-cp-2" {
 				c.kill(t, "leave-cluster", "remove", gone) // its member of etcd is removed by then
@@ -97,14 +97,14 @@ func (c *growing) writes(t *testing.T, w *writing, happens func(*writing)) {
 	t.Logf("%d acknowledged, %d failed, longest gap %.1f s", len(got.acknowledged), got.failed, got.gap.Seconds())
 }
 
-// here is a writer on this computer, by the cluster's kubeconfig.
-func (c *growing) here(t *testing.T, prefix string) *writing {
+// here is a writer on this computer, by the cluster's kubeconfig, whose requests may take that long.
+func (c *growing) here(t *testing.T, prefix string, timeout time.Duration) *writing {
 	t.Helper()
 	file := filepath.Join(c.dir, "kubeconfig")
 	if err := os.WriteFile(file, []byte(slipway(t, "kubeconfig", c.name).stdout), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return startWriter(t, 1, filepath.Join(c.dir, "writer"), file, haNamespace, prefix)
+	return startWriter(t, timeout, 1, filepath.Join(c.dir, "writer"), file, haNamespace, prefix)
 }
 
 // there is a writer on the worker, through the load balancer there, with a client for each API server.
@@ -125,7 +125,7 @@ func (c *growing) there(t *testing.T, prefix string) *writing {
 			t.Fatalf("put %s there: %v", path, r)
 		}
 	}
-	return startWriter(t, 3, binary(), "ssh", c.name, worker, "--", "/root/writer", file, haNamespace, prefix)
+	return startWriter(t, requestLimit, 3, binary(), "ssh", c.name, worker, "--", "/root/writer", file, haNamespace, prefix)
 }
 
 // killHolder ends all programs of the control plane that has the address, like a loss of power.
@@ -167,7 +167,7 @@ func (c *growing) kill(t *testing.T, step, command string, args ...string) {
 // startSays wants that the rest of the cluster is not kept from running by what was interrupted, and that the user learns of that.
 func (c *growing) startSays(t *testing.T, want string) {
 	t.Helper()
-	if r := slipway(t, "start", c.name, "--wait", "1m"); !strings.Contains(r.stderr, want) {
+	if r := slipway(t, "start", c.name, "--wait", "5m"); !strings.Contains(r.stderr, want) {
 		t.Errorf("start does not say %s: %v", want, r)
 	}
 }

@@ -71,7 +71,7 @@ type diagnosis struct {
 
 func checkDoctor(t *testing.T) {
 	var d diagnosis
-	eventually(t, "all is well", time.Minute, func() error { // just after a launch there are warnings of what still starts, and no problems
+	eventually(t, "all is well", 2*time.Minute, func() error { // just after a launch there are warnings of what still starts, and no problems
 		r := slipway(t, "doctor", "flt", "-o", "json")
 		d = diagnosis{}
 		if err := json.Unmarshal([]byte(r.stdout), &d); err != nil || d.Level != "ok" {
@@ -100,7 +100,7 @@ func checkDoctor(t *testing.T) {
 func checkExport(t *testing.T) {
 	image := flt.kubectl(t, "-n", "kube-system", "get", "daemonset", "kube-proxy", "-o", "jsonpath={.spec.template.spec.containers[0].image}")
 	flt.apply(t, strings.ReplaceAll(reportManifest, "%[1]s", image))
-	flt.kubectl(t, "wait", "pod/talker", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+	flt.kubectl(t, "wait", "pod/talker", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=2m")
 	dir := filepath.Join(t.TempDir(), "report")
 	slipway(t, "logs", "flt", "--export", dir)
 	files := readReport(t, dir)

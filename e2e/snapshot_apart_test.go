@@ -139,7 +139,7 @@ func TestSnapshotControlPlanes(t *testing.T) {
 	s := &saving{growing: growing{cluster: launch(t, "snap", "--control-planes", "3"), dir: t.TempDir()}, up: time.Since(begin)}
 	buildWriter(t, s.dir)
 	s.kubectl(t, "create", "namespace", haNamespace)
-	w := s.here(t, "saved")
+	w := s.here(t, "saved", 2*freezeLimit) // a freeze is no failure
 	w.goesOn(t)
 	s.saved = w.acknowledgedSoFar()
 	r := slipway(t, "snapshot", "save", s.name, "three")
@@ -194,6 +194,36 @@ func (s *saving) hasSaved(t *testing.T, c cluster) {
 func killAt(t *testing.T, step string, args ...string) {
 	t.Helper()
 	killAtEvent(t, "started", step, args...)
+}
+
+// inTime has something end a command in a step, which may take less than a second: what came too late is tried again.
+func inTime(t *testing.T, step string, end func() (in bool)) {
+	t.Helper()
+	const tries = 5
+	for range tries {
+		if end() {
+			return
+		}
+		t.Logf("step %s was over", step)
+	}
+	t.Errorf("each time step %s was over: this tests nothing", step)
+}
+
+// dropSaved tells whether a save came to its end that was to be stopped before, and deletes what it made.
+func (s *saving) dropSaved(t *testing.T, name string) bool {
+	t.Helper()
+	if _, err := os.Stat(snapshotDir(s.name, name)); err != nil {
+		return false
+	}
+	slipway(t, "snapshot", "delete", s.name, name)
+	return true
+}
+
+// is tells whether the cluster is in that state. In another one it may be that the API does not answer.
+func (s *saving) is(t *testing.T, state string) bool {
+	t.Helper()
+	r := invocation{args: []string{"status", s.name}}.run(t)
+	return strings.Contains(r.stdout, "cluster "+s.name+": "+state+"\n")
 }
 
 func killAtEvent(t *testing.T, state, step string, args ...string) {

@@ -153,9 +153,10 @@ func checkStart(t *testing.T, c cluster) {
 	c.isBack(t, begin)
 	c.diarySays(t, "begin", "end", "begin")
 	begin = time.Now()
-	if r := slipway(t, "start", c.name); !strings.Contains(r.stdout, "nothing was changed") || time.Since(begin) > 2*time.Second {
-		t.Errorf("again, after %v: %v", time.Since(begin), r)
+	if r := slipway(t, "start", c.name); !strings.Contains(r.stdout, "nothing was changed") {
+		t.Errorf("again: %v", r)
 	}
+	t.Logf("again took %.1f s", time.Since(begin).Seconds())
 }
 
 func logSteps(t *testing.T, events string) {

@@ -164,7 +164,7 @@ func faultReadOnly(t *testing.T) {
 	checkDoctorFinds(t, "read-only")
 	image := flt.kubectl(t, "-n", "kube-system", "get", "daemonset", "kube-proxy", "-o", "jsonpath={.spec.template.spec.containers[0].image}")
 	flt.apply(t, fmt.Sprintf(latePod, image))
-	eventually(t, "its kubelet says why no pod starts there", time.Minute, func() error {
+	eventually(t, "its kubelet says why no pod starts there", 2*time.Minute, func() error {
 		if out := flt.kubectl(t, "get", "events", "--field-selector=involvedObject.name=late"); !strings.Contains(out, "read-only file system") {
 			return errors.New(out)
 		}
@@ -284,10 +284,7 @@ func faultBundleHalfway(t *testing.T) {
 func faultDiskFull(t *testing.T) {
 	// So many bytes are taken before that the launch begins, and the images' store has no room: what is filled later may be so just when
 	// etcd makes its first files.
-	fillAt(t, "machine", 1400<<20)
-}
-
-func fillAt(t *testing.T, step string, before int64) {
+	const before = 1400 << 20
 	dir := smallDisk(t, "2600M")
 	env := []string{stateVar + "=" + filepath.Join(dir, "state")}
 	t.Cleanup(func() {
@@ -300,11 +297,11 @@ func fillAt(t *testing.T, step string, before int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(unix.Fallocate(int(f.Fd()), 0, 0, max(before, 1)), f.Close()); err != nil {
+	if err := errors.Join(unix.Fallocate(int(f.Fd()), 0, 0, before), f.Close()); err != nil {
 		t.Fatal(err)
 	}
 	begin := time.Now()
-	r := during(t, env, []string{"up", "--name", "flt", "--egress=false", "--wait", "25s", "--keep"}, step, func(*exec.Cmd) { fill(t, filler) })
+	r := during(t, env, []string{"up", "--name", "flt", "--egress=false", "--wait", "25s", "--keep"}, "machine", func(*exec.Cmd) { fill(t, filler) })
 	t.Logf("after %.1f s: %s", time.Since(begin).Seconds(), r.stderr)
 	if r.code != 1 {
 		t.Errorf("exit code %d: %v", r.code, r)

@@ -45,16 +45,20 @@ type written struct {
 	gap          time.Duration // the longest between two successes, or one and the end
 }
 
+// requestLimit is how long one of the writer's requests may take where it is to be measured for how long the API is away.
+const requestLimit = 2 * time.Second
+
 func (g group) startWriter(t *testing.T, i, servers int, args ...string) *writing {
 	t.Helper()
-	return startWriter(t, servers, append([]string{binary(), "ssh", g.name, g.machine(i), "--", "/media/share/writer"}, args...)...)
+	return startWriter(t, requestLimit, servers, append([]string{binary(), "ssh", g.name, g.machine(i), "--", "/media/share/writer"}, args...)...)
 }
 
-// startWriter runs the writer by a command to which the number of API servers is added, with a client for each.
-func startWriter(t *testing.T, servers int, command ...string) *writing {
+// startWriter runs the writer by a command to which is added how long a request may take, and the number of API servers, with a client
+// for each.
+func startWriter(t *testing.T, timeout time.Duration, servers int, command ...string) *writing {
 	t.Helper()
 	w := &writing{ended: make(chan struct{}), clients: map[string]*written{}, servers: servers}
-	w.cmd = exec.CommandContext(t.Context(), command[0], append(command[1:], strconv.Itoa(servers))...)
+	w.cmd = exec.CommandContext(t.Context(), command[0], append(command[1:], timeout.String(), strconv.Itoa(servers))...)
 	w.cmd.Stderr = os.Stderr
 	stdin, err := w.cmd.StdinPipe()
 	if err != nil {

@@ -3,7 +3,6 @@ package etcd_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,7 +27,8 @@ func TestMoveCluster(t *testing.T) {
 	}
 	program := filepath.Join(programs, "usr/local/bin/etcd")
 	data := []string{filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b"), filepath.Join(t.TempDir(), "c")}
-	before, after := freeURLs(t, 6), freeURLs(t, 6)
+	all := ownURLs(12)
+	before, after := all[:6], all[6:]
 
 	kill := startMembers(t, program, data, before)
 	c := connect(t, before[:3])
@@ -42,7 +42,7 @@ func TestMoveCluster(t *testing.T) {
 	}
 	startMembers(t, program, data, after)
 	c = connect(t, after[:3])
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	r, err := c.Get(ctx, "key")
 	if err != nil || len(r.Kvs) != 1 || string(r.Kvs[0].Value) != "acknowledged" {
@@ -60,16 +60,11 @@ func TestMoveCluster(t *testing.T) {
 	}
 }
 
-// freeURLs are on loopback; nobody else here takes them meanwhile.
-func freeURLs(t *testing.T, n int) (out []string) {
-	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		out = append(out, "http://"+l.Addr().String())
+// ownURLs have a loopback address each, which no other test uses, and a port that is not among those that connections are given:
+// they stay free until somebody listens. Another run of this test has others.
+func ownURLs(n int) (out []string) {
+	for i := range n {
+		out = append(out, fmt.Sprintf("http://127.78.%d.%d:23790", os.Getpid()%250, i+1))
 	}
 	return out
 }
@@ -119,7 +114,7 @@ func connect(t *testing.T, urls []string) *clientv3.Client {
 
 func put(t *testing.T, c *clientv3.Client, key, value string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if _, err := c.Put(ctx, key, value); err != nil {
 		t.Fatal(err)

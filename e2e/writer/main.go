@@ -25,28 +25,32 @@ import (
 
 const (
 	most    = 100 // connections to find them with
-	timeout = 2 * time.Second
 	pause   = 100 * time.Millisecond
 	longest = 20 * time.Minute // even if nobody says stop
 )
 
 func main() {
-	if len(os.Args) != 5 {
-		fmt.Fprintln(os.Stderr, "usage: writer KUBECONFIG NAMESPACE PREFIX SERVERS")
+	if len(os.Args) != 6 {
+		fmt.Fprintln(os.Stderr, "usage: writer KUBECONFIG NAMESPACE PREFIX TIMEOUT SERVERS")
 		os.Exit(2)
 	}
-	servers, err := strconv.Atoi(os.Args[4])
+	timeout, err := time.ParseDuration(os.Args[4])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "how long a request may take:", err)
+		os.Exit(2)
+	}
+	servers, err := strconv.Atoi(os.Args[5])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "how many API servers:", err)
 		os.Exit(2)
 	}
-	if err := run(os.Args[1], os.Args[2], os.Args[3], servers); err != nil {
+	if err := run(os.Args[1], os.Args[2], os.Args[3], timeout, servers); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(kubeconfig, namespace, prefix string, servers int) error {
+func run(kubeconfig, namespace, prefix string, timeout time.Duration, servers int) error {
 	ctx, stop := context.WithTimeout(context.Background(), longest)
 	defer stop()
 	go func() {
@@ -60,7 +64,7 @@ func run(kubeconfig, namespace, prefix string, servers int) error {
 	var all sync.WaitGroup
 	var out sync.Mutex
 	for i, api := range apis {
-		c := &client{api: api, name: fmt.Sprintf("%s-%d", prefix, i), out: &out}
+		c := &client{api: api, name: fmt.Sprintf("%s-%d", prefix, i), timeout: timeout, out: &out}
 		all.Go(func() { c.run(ctx) })
 	}
 	all.Wait()
@@ -118,9 +122,10 @@ func connect(ctx context.Context, kubeconfig, namespace string) (api typed.Confi
 }
 
 type client struct {
-	api  typed.ConfigMapInterface
-	name string
-	out  *sync.Mutex
+	api     typed.ConfigMapInterface
+	name    string
+	timeout time.Duration // of a request
+	out     *sync.Mutex
 }
 
 // say prints when, who, what, and the ConfigMap or the error.
@@ -146,7 +151,7 @@ func (c *client) run(ctx context.Context) {
 // persist tries until it succeeds, or ctx ends. A request that has begun is brought to its end in any case.
 func (c *client) persist(ctx context.Context, what, name string, request func(context.Context, string) error) bool {
 	for ctx.Err() == nil {
-		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.timeout)
 		err := request(limited, name)
 		cancel()
 		if err == nil {
