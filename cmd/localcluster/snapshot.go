@@ -2,6 +2,7 @@ package localcluster
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -216,12 +217,15 @@ func removeEmptySnapshots(d Dirs, cluster string) {
 }
 
 // verify reads what was copied. The fault is snapshot-damaged.
-func (s *Snapshot) verify(name string) error {
+func (s *Snapshot) verify(ctx context.Context, name string) error {
 	want := s.Machines[name]
 	if want == nil {
 		return s.damaged(fmt.Errorf("it has no disk of machine %q", name))
 	}
-	got, err := treecopy.Digest(s.machine(name), isRead)
+	got, err := treecopy.Digest(ctx, s.machine(name), isRead)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err == nil && got != want.Digest {
 		err = fmt.Errorf("the disk of machine %q has digest %s instead of %s", name, got, want.Digest)
 	}
@@ -257,12 +261,12 @@ func finalIn(store string) treecopy.Final {
 
 // copyInto sums up what it has copied.
 func copyInto(size *treecopy.Size, store string) local.CopyTree {
-	return func(from, to string) error {
+	return func(ctx context.Context, from, to string) error {
 		final := finalIn(store)
 		if filepath.Base(from) != "data" { // the root file system has no images
 			final = nil
 		}
-		n, err := treecopy.Copy(from, to, final)
+		n, err := treecopy.Copy(ctx, from, to, final)
 		size.Add(n)
 		return err
 	}

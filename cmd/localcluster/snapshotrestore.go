@@ -80,8 +80,8 @@ func (c *Cluster) mayUse(ctx context.Context, s *Snapshot, report engine.Report)
 	if err != nil {
 		return err
 	}
-	_, err = from.onEach(ctx, "verify", namesOf(s.Record.Nodes), func(_ context.Context, _, name string) (bool, error) {
-		return false, s.verify(name)
+	_, err = from.onEach(ctx, "verify", namesOf(s.Record.Nodes), func(ctx context.Context, _, name string) (bool, error) {
+		return false, s.verify(ctx, name)
 	}, report)
 	return err
 }

@@ -37,6 +37,9 @@ func SaveSnapshot(ctx context.Context, d Dirs, o SnapshotOptions, report engine.
 	if err := c.saveTo(ctx, s, report); err != nil {
 		return nil, err
 	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	s.dir = snapshotAt(d, o.Name, o.Snapshot)
 	if err := os.Rename(unfinished(d, o.Name, "new"), s.dir); err != nil {
 		return nil, fmt.Errorf("keep snapshot %q: %w", s.ref(), err)
@@ -99,8 +102,8 @@ func (c *Cluster) saveTo(ctx context.Context, s *Snapshot, report engine.Report)
 		return err
 	}
 	s.Frozen = took.Seconds()
-	_, err = c.onEach(ctx, "digest", names, func(_ context.Context, _, name string) (_ bool, err error) {
-		s.Machines[name].Digest, err = treecopy.Digest(s.machine(name), isRead)
+	_, err = c.onEach(ctx, "digest", names, func(ctx context.Context, _, name string) (_ bool, err error) {
+		s.Machines[name].Digest, err = treecopy.Digest(ctx, s.machine(name), isRead)
 		return true, err
 	}, report)
 	if err != nil {
