@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/internal/fault"
 	"slipway.dev/slipway/providers/local"
 )
@@ -65,6 +66,15 @@ func TestClonedRecord(t *testing.T) {
 	_, err = s.cloned(Options{Name: "two", Subnet: netip.MustParsePrefix("10.89.0.0/20")}, "self")
 	if all := fault.All(err); len(all) != 1 || all[0].ID != "option-invalid" {
 		t.Errorf("a subnet of another size: %v", err)
+	}
+}
+
+// TestThawRemoved wants what a killed snapshot had frozen to be forgotten when it was removed since.
+func TestThawRemoved(t *testing.T) {
+	c := &Cluster{dirs: Dirs{State: t.TempDir(), Run: t.TempDir()}, Record: savedRecord()}
+	c.Frozen = []string{"gone", "gone-too"}
+	if err := c.thaw(t.Context(), func(engine.Event) {}); err != nil || len(c.Frozen) > 0 {
+		t.Errorf("still frozen: %q, %v", c.Frozen, err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -183,6 +184,7 @@ func (c *Cluster) whileFrozen(ctx context.Context, report engine.Report, do func
 }
 
 func (c *Cluster) thaw(ctx context.Context, report engine.Report) error {
+	c.Frozen = slices.DeleteFunc(c.Frozen, func(name string) bool { return !slices.ContainsFunc(c.Nodes, named(name)) }) // removed since
 	if _, err := c.onEach(ctx, "thaw", c.Frozen, c.provider().Resume, report); err != nil {
 		return err
 	}
