@@ -89,9 +89,9 @@ func Snapshots(d Dirs, name string) ([]*Snapshot, error) {
 	if err := local.CheckRoot(); err != nil {
 		return nil, err
 	}
-	files, err := filepath.Glob(filepath.Join(snapshotsOf(d, cmp.Or(name, "*")), "[a-z]*", "snapshot.json"))
+	files, err := snapshotFiles(d, cmp.Or(name, "*"))
 	if err != nil {
-		return nil, fmt.Errorf("list snapshots: %w", err)
+		return nil, err
 	}
 	var out []*Snapshot
 	for _, f := range files {
@@ -105,6 +105,15 @@ func Snapshots(d Dirs, name string) ([]*Snapshot, error) {
 		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), a.Created.Compare(b.Created))
 	})
 	return out, nil
+}
+
+// snapshotFiles gives the manifests of the complete snapshots of the clusters that match.
+func snapshotFiles(d Dirs, clusters string) ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(snapshotsOf(d, clusters), "[a-z]*", "snapshot.json"))
+	if err != nil {
+		return nil, fmt.Errorf("list snapshots: %w", err)
+	}
+	return files, nil
 }
 
 func readSnapshot(dir string) (*Snapshot, error) {
