@@ -134,20 +134,41 @@ func readSnapshot(dir string) (*Snapshot, error) {
 
 // openSnapshot finds a snapshot and keeps it from being deleted, until it is closed. The faults are snapshot-unknown and snapshot-busy.
 func openSnapshot(d Dirs, cluster, name string, mode flock.Mode) (*Snapshot, error) {
-	s, err := readSnapshot(snapshotAt(d, cluster, name))
+	s, err := readSnapshot(snapshotAt(d, cluster, name)) // a lock would make the directory
+	if err == nil {
+		s, err = lockSnapshot(d, cluster, name, mode)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fault.New("snapshot-unknown", fmt.Sprintf("find snapshot %q", name),
 			fmt.Errorf("there is none of that name of cluster %q", cluster), "see `slipway snapshot list`")
 	}
+	return s, err
+}
+
+// lockSnapshot fails with fs.ErrNotExist if the snapshot was deleted just now, and leaves nothing then.
+func lockSnapshot(d Dirs, cluster, name string, mode flock.Mode) (*Snapshot, error) {
+	dir := snapshotAt(d, cluster, name)
+	lock, err := flock.Try(filepath.Join(dir, "lock"), mode)
+	if errors.Is(err, flock.ErrHeld) {
+		return nil, fault.New("snapshot-busy", fmt.Sprintf("use snapshot %q", cluster+"/"+name),
+			errors.New("another slipway is at work with it"), "wait until that has ended")
+	}
 	if err != nil {
 		return nil, err
 	}
-	s.lock, err = flock.Try(s.file("lock"), mode)
-	if errors.Is(err, flock.ErrHeld) {
-		return nil, fault.New("snapshot-busy", fmt.Sprintf("use snapshot %q", s.ref()), errors.New("another slipway is at work with it"),
-			"wait until that has ended")
+	s, err := readSnapshot(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		lock.Remove()
+		_ = os.Remove(dir) // unless somebody else has a lock in it
+		removeEmptySnapshots(d, cluster)
+		return nil, err
 	}
-	return s, err
+	if err != nil {
+		lock.Unlock()
+		return nil, err
+	}
+	s.lock = lock
+	return s, nil
 }
 
 func (s *Snapshot) close() { s.lock.Unlock() }

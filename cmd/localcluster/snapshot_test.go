@@ -1,6 +1,8 @@
 package localcluster
 
 import (
+	"errors"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -9,6 +11,7 @@ import (
 	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/internal/fault"
+	"slipway.dev/slipway/internal/flock"
 	"slipway.dev/slipway/providers/local"
 )
 
@@ -67,6 +70,37 @@ func TestClonedRecord(t *testing.T) {
 	if all := fault.All(err); len(all) != 1 || all[0].ID != "option-invalid" {
 		t.Errorf("a subnet of another size: %v", err)
 	}
+}
+
+// TestSnapshotDeletedMeanwhile wants nothing to be left by who comes to a snapshot just when it is deleted.
+func TestSnapshotDeletedMeanwhile(t *testing.T) {
+	d := Dirs{State: t.TempDir()}
+	saved := &Snapshot{Version: snapshotVersion, Cluster: "one", Name: "seeded", Record: savedRecord(), dir: snapshotAt(d, "one", "seeded")}
+	if err := writeJSON(saved.manifest(), saved); err != nil {
+		t.Fatal(err)
+	}
+	s, err := openSnapshot(d, "one", "seeded", flock.Exclusive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openSnapshot(d, "one", "seeded", flock.Shared); !isFault(err, "snapshot-busy") {
+		t.Errorf("another one has it too: %v", err)
+	}
+	s.close()
+	if _, err := lockSnapshot(d, "one", "gone", flock.Shared); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("locked what is gone: %v", err)
+	}
+	if _, err := os.Stat(snapshotAt(d, "one", "gone")); err == nil {
+		t.Error("there is a directory of what is gone")
+	}
+	if _, err := openSnapshot(d, "two", "gone", flock.Shared); !isFault(err, "snapshot-unknown") {
+		t.Errorf("opened what is gone: %v", err)
+	}
+}
+
+func isFault(err error, id string) bool {
+	all := fault.All(err)
+	return len(all) == 1 && all[0].ID == id
 }
 
 // TestThawRemoved wants what a killed snapshot had frozen to be forgotten when it was removed since.
