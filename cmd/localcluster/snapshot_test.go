@@ -20,7 +20,7 @@ func savedRecord() Record {
 		return bootstrap.Node{Name: name, Address: netip.MustParseAddr(address), ControlPlane: controlPlane, Joins: controlPlane}
 	}
 	return Record{
-		Version: recordVersion, Ready: true, Frozen: []string{"one"}, Kubeconfigs: []string{"/root/.kube/config"},
+		Version: recordVersion, Ready: true, Frozen: []string{"one"}, Leaving: []bootstrap.Node{{Name: "left"}}, Kubeconfigs: []string{"/root/.kube/config"},
 		Subnet: netip.MustParsePrefix("10.89.3.0/24"), Layers: []string{"old", "files", "root"},
 		Network: local.Network{Cluster: "one", Gateway: netip.MustParseAddr("10.89.3.1")},
 		Nodes:   []bootstrap.Node{node("w", "10.89.3.9", false), node("a", "10.89.3.5", true), node("b", "10.89.3.6", true)},
@@ -39,7 +39,7 @@ func TestClonedRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Ready || r.Frozen != nil || r.Kubeconfigs != nil || r.From != "one/seeded" || r.Layers[0] != "self" || r.Cluster.Name != "two" {
+	if r.Ready || r.Frozen != nil || r.Leaving != nil || r.Kubeconfigs != nil || r.From != "one/seeded" || r.Layers[0] != "self" || r.Cluster.Name != "two" {
 		t.Errorf("got %+v", r)
 	}
 	for i, want := range []struct {
