@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -46,12 +47,16 @@ func (c *Client) Put(ctx context.Context, key string, value []byte) error {
 	return nil
 }
 
-// Delete deletes all keys that begin so.
-func (c *Client) Delete(ctx context.Context, prefix string) error {
+// Delete deletes a key, or all below it if it ends with a slash.
+func (c *Client) Delete(ctx context.Context, key string) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	if _, err := c.c.Delete(ctx, prefix, clientv3.WithPrefix()); err != nil {
-		return fmt.Errorf("delete %q in etcd: %w", prefix, err)
+	var all []clientv3.OpOption
+	if strings.HasSuffix(key, "/") {
+		all = append(all, clientv3.WithPrefix())
+	}
+	if _, err := c.c.Delete(ctx, key, all...); err != nil {
+		return fmt.Errorf("delete %q in etcd: %w", key, err)
 	}
 	return nil
 }

@@ -111,7 +111,7 @@ func (n *builder) adopt(ctx context.Context) error {
 
 // forget deletes what is made anew when it is not there.
 func forget(ctx context.Context, e *etcd.Client) error {
-	for _, prefix := range []string{
+	for _, key := range []string{
 		// The other cluster's API servers would be among those of the Service "kubernetes" until their leases end.
 		"/registry/masterleases/", "/registry/endpointslices/default/kubernetes", "/registry/services/endpoints/default/kubernetes",
 		// API servers add their own authority for clients to those that are there, and programs that extend the API would trust
@@ -120,7 +120,7 @@ func forget(ctx context.Context, e *etcd.Client) error {
 		// Those who led there do not here, and nobody waits for that.
 		"/registry/leases/kube-system/kube-controller-manager", "/registry/leases/kube-system/kube-scheduler",
 	} {
-		if err := e.Delete(ctx, prefix); err != nil {
+		if err := e.Delete(ctx, key); err != nil {
 			return err
 		}
 	}

@@ -97,6 +97,10 @@ func Resume(ctx context.Context, d Dirs, o PowerOptions, report engine.Report) (
 	ctx, cancel := o.inTime(ctx, "resume")
 	defer cancel()
 	changed, err := c.onEach(ctx, "resume", names, c.provider().Resume, report)
+	if err == nil && len(c.Frozen) > 0 { // by a snapshot that was killed
+		c.Frozen = nil
+		err = c.save()
+	}
 	if err == nil {
 		err = c.settle(ctx, changed || c.Starting, report)
 	}

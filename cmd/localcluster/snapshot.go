@@ -2,6 +2,7 @@ package localcluster
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -88,9 +89,9 @@ func Snapshots(d Dirs, name string) ([]*Snapshot, error) {
 	if err := local.CheckRoot(); err != nil {
 		return nil, err
 	}
-	files, err := filepath.Glob(filepath.Join(snapshotsOf(d, cmp.Or(name, "*")), "[a-z]*", "snapshot.json"))
+	files, err := snapshotFiles(d, cmp.Or(name, "*"))
 	if err != nil {
-		return nil, fmt.Errorf("list snapshots: %w", err)
+		return nil, err
 	}
 	var out []*Snapshot
 	for _, f := range files {
@@ -104,6 +105,15 @@ func Snapshots(d Dirs, name string) ([]*Snapshot, error) {
 		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), a.Created.Compare(b.Created))
 	})
 	return out, nil
+}
+
+// snapshotFiles gives the manifests of the complete snapshots of the clusters that match.
+func snapshotFiles(d Dirs, clusters string) ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(snapshotsOf(d, clusters), "[a-z]*", "snapshot.json"))
+	if err != nil {
+		return nil, fmt.Errorf("list snapshots: %w", err)
+	}
+	return files, nil
 }
 
 func readSnapshot(dir string) (*Snapshot, error) {
@@ -124,20 +134,41 @@ func readSnapshot(dir string) (*Snapshot, error) {
 
 // openSnapshot finds a snapshot and keeps it from being deleted, until it is closed. The faults are snapshot-unknown and snapshot-busy.
 func openSnapshot(d Dirs, cluster, name string, mode flock.Mode) (*Snapshot, error) {
-	s, err := readSnapshot(snapshotAt(d, cluster, name))
+	s, err := readSnapshot(snapshotAt(d, cluster, name)) // a lock would make the directory
+	if err == nil {
+		s, err = lockSnapshot(d, cluster, name, mode)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fault.New("snapshot-unknown", fmt.Sprintf("find snapshot %q", name),
 			fmt.Errorf("there is none of that name of cluster %q", cluster), "see `slipway snapshot list`")
 	}
+	return s, err
+}
+
+// lockSnapshot fails with fs.ErrNotExist if the snapshot was deleted just now, and leaves nothing then.
+func lockSnapshot(d Dirs, cluster, name string, mode flock.Mode) (*Snapshot, error) {
+	dir := snapshotAt(d, cluster, name)
+	lock, err := flock.Try(filepath.Join(dir, "lock"), mode)
+	if errors.Is(err, flock.ErrHeld) {
+		return nil, fault.New("snapshot-busy", fmt.Sprintf("use snapshot %q", cluster+"/"+name),
+			errors.New("another slipway is at work with it"), "wait until that has ended")
+	}
 	if err != nil {
 		return nil, err
 	}
-	s.lock, err = flock.Try(s.file("lock"), mode)
-	if errors.Is(err, flock.ErrHeld) {
-		return nil, fault.New("snapshot-busy", fmt.Sprintf("use snapshot %q", s.ref()), errors.New("another slipway is at work with it"),
-			"wait until that has ended")
+	s, err := readSnapshot(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		lock.Remove()
+		_ = os.Remove(dir) // unless somebody else has a lock in it
+		removeEmptySnapshots(d, cluster)
+		return nil, err
 	}
-	return s, err
+	if err != nil {
+		lock.Unlock()
+		return nil, err
+	}
+	s.lock = lock
+	return s, nil
 }
 
 func (s *Snapshot) close() { s.lock.Unlock() }
@@ -216,12 +247,15 @@ func removeEmptySnapshots(d Dirs, cluster string) {
 }
 
 // verify reads what was copied. The fault is snapshot-damaged.
-func (s *Snapshot) verify(name string) error {
+func (s *Snapshot) verify(ctx context.Context, name string) error {
 	want := s.Machines[name]
 	if want == nil {
 		return s.damaged(fmt.Errorf("it has no disk of machine %q", name))
 	}
-	got, err := treecopy.Digest(s.machine(name), isRead)
+	got, err := treecopy.Digest(ctx, s.machine(name), isRead)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err == nil && got != want.Digest {
 		err = fmt.Errorf("the disk of machine %q has digest %s instead of %s", name, got, want.Digest)
 	}
@@ -257,12 +291,12 @@ func finalIn(store string) treecopy.Final {
 
 // copyInto sums up what it has copied.
 func copyInto(size *treecopy.Size, store string) local.CopyTree {
-	return func(from, to string) error {
+	return func(ctx context.Context, from, to string) error {
 		final := finalIn(store)
 		if filepath.Base(from) != "data" { // the root file system has no images
 			final = nil
 		}
-		n, err := treecopy.Copy(from, to, final)
+		n, err := treecopy.Copy(ctx, from, to, final)
 		size.Add(n)
 		return err
 	}

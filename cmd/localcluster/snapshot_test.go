@@ -1,13 +1,17 @@
 package localcluster
 
 import (
+	"errors"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"slipway.dev/slipway/bootstrap"
+	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/internal/fault"
+	"slipway.dev/slipway/internal/flock"
 	"slipway.dev/slipway/providers/local"
 )
 
@@ -16,7 +20,7 @@ func savedRecord() Record {
 		return bootstrap.Node{Name: name, Address: netip.MustParseAddr(address), ControlPlane: controlPlane, Joins: controlPlane}
 	}
 	return Record{
-		Version: recordVersion, Ready: true, Frozen: []string{"one"}, Kubeconfigs: []string{"/root/.kube/config"},
+		Version: recordVersion, Ready: true, Frozen: []string{"one"}, Leaving: []bootstrap.Node{{Name: "left"}}, Kubeconfigs: []string{"/root/.kube/config"},
 		Subnet: netip.MustParsePrefix("10.89.3.0/24"), Layers: []string{"old", "files", "root"},
 		Network: local.Network{Cluster: "one", Gateway: netip.MustParseAddr("10.89.3.1")},
 		Nodes:   []bootstrap.Node{node("w", "10.89.3.9", false), node("a", "10.89.3.5", true), node("b", "10.89.3.6", true)},
@@ -35,7 +39,7 @@ func TestClonedRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Ready || r.Frozen != nil || r.Kubeconfigs != nil || r.From != "one/seeded" || r.Layers[0] != "self" || r.Cluster.Name != "two" {
+	if r.Ready || r.Frozen != nil || r.Leaving != nil || r.Kubeconfigs != nil || r.From != "one/seeded" || r.Layers[0] != "self" || r.Cluster.Name != "two" {
 		t.Errorf("got %+v", r)
 	}
 	for i, want := range []struct {
@@ -65,6 +69,46 @@ func TestClonedRecord(t *testing.T) {
 	_, err = s.cloned(Options{Name: "two", Subnet: netip.MustParsePrefix("10.89.0.0/20")}, "self")
 	if all := fault.All(err); len(all) != 1 || all[0].ID != "option-invalid" {
 		t.Errorf("a subnet of another size: %v", err)
+	}
+}
+
+// TestSnapshotDeletedMeanwhile wants nothing to be left by who comes to a snapshot just when it is deleted.
+func TestSnapshotDeletedMeanwhile(t *testing.T) {
+	d := Dirs{State: t.TempDir()}
+	saved := &Snapshot{Version: snapshotVersion, Cluster: "one", Name: "seeded", Record: savedRecord(), dir: snapshotAt(d, "one", "seeded")}
+	if err := writeJSON(saved.manifest(), saved); err != nil {
+		t.Fatal(err)
+	}
+	s, err := openSnapshot(d, "one", "seeded", flock.Exclusive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openSnapshot(d, "one", "seeded", flock.Shared); !isFault(err, "snapshot-busy") {
+		t.Errorf("another one has it too: %v", err)
+	}
+	s.close()
+	if _, err := lockSnapshot(d, "one", "gone", flock.Shared); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("locked what is gone: %v", err)
+	}
+	if _, err := os.Stat(snapshotAt(d, "one", "gone")); err == nil {
+		t.Error("there is a directory of what is gone")
+	}
+	if _, err := openSnapshot(d, "two", "gone", flock.Shared); !isFault(err, "snapshot-unknown") {
+		t.Errorf("opened what is gone: %v", err)
+	}
+}
+
+func isFault(err error, id string) bool {
+	all := fault.All(err)
+	return len(all) == 1 && all[0].ID == id
+}
+
+// TestThawRemoved wants what a killed snapshot had frozen to be forgotten when it was removed since.
+func TestThawRemoved(t *testing.T) {
+	c := &Cluster{dirs: Dirs{State: t.TempDir(), Run: t.TempDir()}, Record: savedRecord()}
+	c.Frozen = []string{"gone", "gone-too"}
+	if err := c.thaw(t.Context(), func(engine.Event) {}); err != nil || len(c.Frozen) > 0 {
+		t.Errorf("still frozen: %q, %v", c.Frozen, err)
 	}
 }
 

@@ -162,6 +162,7 @@ func (s *Snapshot) cloned(o Options, self string) (Record, error) {
 	}
 	moved := func(a netip.Addr) netip.Addr { return move(a, r.Subnet, o.Subnet) }
 	r.Created, r.Ready, r.Starting, r.Frozen, r.Kubeconfigs, r.From = time.Now().UTC(), false, false, nil, nil, s.ref()
+	r.Leaving = nil // their machines are not in the snapshot
 	r.Nodes, r.Layers = slices.Clone(r.Nodes), slices.Clone(r.Layers)
 	r.Layers[0] = self // the program that knows what to do with the copy
 	k := &r.Cluster

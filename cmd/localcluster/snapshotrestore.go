@@ -59,8 +59,11 @@ func (s *Snapshot) toRestore(ctx context.Context, d Dirs, name string) (*Cluster
 	var f *fault.Error
 	switch {
 	case errors.As(err, &f) && f.ID == "cluster-unknown":
-		c = &Cluster{dirs: d, Record: s.Record}
-		return c, local.New(local.Config{StateDir: d.State, RunDir: d.Run}).CheckNetwork(ctx, c.Network)
+		c, p := &Cluster{dirs: d, Record: s.Record}, local.New(local.Config{StateDir: d.State, RunDir: d.Run})
+		if _, err := chooseSubnet(ctx, d, p, c.Subnet, c.Subnet.Bits()); err != nil {
+			return nil, err
+		}
+		return c, p.CheckNetwork(ctx, c.Network)
 	case err != nil:
 		return nil, err
 	case c.Removing:
@@ -80,18 +83,15 @@ func (c *Cluster) mayUse(ctx context.Context, s *Snapshot, report engine.Report)
 	if err != nil {
 		return err
 	}
-	_, err = from.onEach(ctx, "verify", namesOf(s.Record.Nodes), func(_ context.Context, _, name string) (bool, error) {
-		return false, s.verify(name)
+	_, err = from.onEach(ctx, "verify", namesOf(s.Record.Nodes), func(ctx context.Context, _, name string) (bool, error) {
+		return false, s.verify(ctx, name)
 	}, report)
 	return err
 }
 
 // restore puts everything back and starts the machines. From the first change on the record says so.
 func (c *Cluster) restore(ctx context.Context, s *Snapshot, report engine.Report) error {
-	kubeconfigs := c.Kubeconfigs
-	c.Record = s.Record
-	c.Kubeconfigs, c.Restoring, c.Starting = kubeconfigs, s.Name, true
-	if err := c.save(); err != nil {
+	if err := c.beginRestoring(ctx, s); err != nil {
 		return err
 	}
 	if err := copyProgram(s.file("runc"), c.file("runc")); err != nil { // by which machines are stopped, too
@@ -115,6 +115,22 @@ func (c *Cluster) restore(ctx context.Context, s *Snapshot, report engine.Report
 		}
 	}
 	c.Restoring = ""
+	return c.save()
+}
+
+// beginRestoring records it. The subnet of a cluster that was gone may have been taken while the snapshot was verified.
+func (c *Cluster) beginRestoring(ctx context.Context, s *Snapshot) error {
+	unlock, err := lockSubnets(ctx, c.dirs)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, err := s.toRestore(ctx, c.dirs, c.Name()); err != nil {
+		return err
+	}
+	kubeconfigs := c.Kubeconfigs
+	c.Record = s.Record
+	c.Kubeconfigs, c.Restoring, c.Starting = kubeconfigs, s.Name, true
 	return c.save()
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,6 +37,9 @@ func SaveSnapshot(ctx context.Context, d Dirs, o SnapshotOptions, report engine.
 	}
 	if err := c.saveTo(ctx, s, report); err != nil {
 		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
 	s.dir = snapshotAt(d, o.Name, o.Snapshot)
 	if err := os.Rename(unfinished(d, o.Name, "new"), s.dir); err != nil {
@@ -99,8 +103,8 @@ func (c *Cluster) saveTo(ctx context.Context, s *Snapshot, report engine.Report)
 		return err
 	}
 	s.Frozen = took.Seconds()
-	_, err = c.onEach(ctx, "digest", names, func(_ context.Context, _, name string) (_ bool, err error) {
-		s.Machines[name].Digest, err = treecopy.Digest(s.machine(name), isRead)
+	_, err = c.onEach(ctx, "digest", names, func(ctx context.Context, _, name string) (_ bool, err error) {
+		s.Machines[name].Digest, err = treecopy.Digest(ctx, s.machine(name), isRead)
 		return true, err
 	}, report)
 	if err != nil {
@@ -180,6 +184,7 @@ func (c *Cluster) whileFrozen(ctx context.Context, report engine.Report, do func
 }
 
 func (c *Cluster) thaw(ctx context.Context, report engine.Report) error {
+	c.Frozen = slices.DeleteFunc(c.Frozen, func(name string) bool { return !slices.ContainsFunc(c.Nodes, named(name)) }) // removed since
 	if _, err := c.onEach(ctx, "thaw", c.Frozen, c.provider().Resume, report); err != nil {
 		return err
 	}

@@ -56,5 +56,21 @@ func chooseSubnet(ctx context.Context, d Dirs, p *local.Provider, want netip.Pre
 	if want.IsValid() {
 		return want, nil
 	}
+	saved, err := savedSubnets(d)
+	if err != nil {
+		return want, err
+	}
+	avoid = append(avoid, saved...)
 	return p.FreeSubnet(ctx, poolPrefix(), bits, avoid...)
+}
+
+// savedSubnets are those that clusters would have again if their snapshots were restored. Who asks for one of them gets it.
+func savedSubnets(d Dirs) (out []netip.Prefix, _ error) {
+	files, err := snapshotFiles(d, "*")
+	for _, f := range files {
+		if s, err := readSnapshot(filepath.Dir(f)); err == nil { // what cannot be read cannot be restored
+			out = append(out, s.Record.Subnet)
+		}
+	}
+	return out, err
 }

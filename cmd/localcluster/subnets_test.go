@@ -43,6 +43,24 @@ func TestChooseSubnet(t *testing.T) {
 	if _, err := chooseSubnet(t.Context(), d, p, first, subnetBits); !errors.As(err, &f) || f.ID != "subnet-in-use" {
 		t.Errorf("%v was given again: %v", first, err)
 	}
+	s := &Snapshot{
+		Version: snapshotVersion, Cluster: "gone", Name: "s", Record: Record{Version: recordVersion}, dir: snapshotAt(d, "gone", "s"),
+	}
+	var err error
+	if s.Record.Subnet, err = chooseSubnet(t.Context(), d, p, netip.Prefix{}, subnetBits); err != nil {
+		t.Fatal(err)
+	}
+	s.Record.Cluster.Name = s.Cluster
+	if err := writeJSON(s.manifest(), s); err != nil {
+		t.Fatal(err)
+	}
+	if third := begin("c"); third.Overlaps(s.Record.Subnet) {
+		t.Errorf("a snapshot's %v is given to a cluster", third)
+	}
+	s.Record.Subnet = first
+	if _, err := s.toRestore(t.Context(), d, s.Cluster); !errors.As(err, &f) || f.ID != "subnet-in-use" {
+		t.Errorf("a restored cluster has the %v of another: %v", first, err)
+	}
 	free := netip.MustParsePrefix("10.88.77.0/24")
 	if got, err := chooseSubnet(t.Context(), d, p, free, subnetBits); err != nil || got != free {
 		t.Errorf("%v: %v", got, err)

@@ -1,6 +1,7 @@
 package treecopy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -27,10 +28,13 @@ func (s *Size) Add(o Size) {
 	s.Files, s.Copied, s.Linked = s.Files+o.Files, s.Copied+o.Copied, s.Linked+o.Linked
 }
 
+// chunk is how much of a file is copied or read before the context is looked at again.
+const chunk = 16 << 20
+
 // Copy makes to, which must not be there, a copy of the directory from with all attributes. Nobody may write below from meanwhile.
-func Copy(from, to string, final Final) (Size, error) {
+func Copy(ctx context.Context, from, to string, final Final) (Size, error) {
 	c := &copier{from: from, to: to, final: final, links: map[inode]string{}}
-	err := c.dir(".")
+	err := c.dir(ctx, ".")
 	return c.size, err
 }
 
@@ -44,7 +48,7 @@ type copier struct {
 	size     Size
 }
 
-func (c *copier) dir(path string) error {
+func (c *copier) dir(ctx context.Context, path string) error {
 	from, to := filepath.Join(c.from, path), filepath.Join(c.to, path)
 	info, err := os.Lstat(from)
 	if err != nil {
@@ -61,9 +65,9 @@ func (c *copier) dir(path string) error {
 	for _, e := range entries {
 		below := filepath.Join(path, e.Name())
 		if e.IsDir() {
-			err = c.dir(below)
+			err = c.dir(ctx, below)
 		} else {
-			err = c.file(below)
+			err = c.file(ctx, below)
 		}
 		if err != nil {
 			return err
@@ -72,7 +76,10 @@ func (c *copier) dir(path string) error {
 	return attributes(from, to, info) // last: its time is changed by what is put into it
 }
 
-func (c *copier) file(path string) error {
+func (c *copier) file(ctx context.Context, path string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	from, to := filepath.Join(c.from, path), filepath.Join(c.to, path)
 	info, err := os.Lstat(from)
 	if err != nil {
@@ -96,7 +103,7 @@ func (c *copier) file(path string) error {
 		}
 		c.links[id] = to
 	}
-	n, err := fill(from, to, st, info.Mode())
+	n, err := fill(ctx, from, to, st, info.Mode())
 	c.size.Copied += n
 	if err != nil {
 		return err
@@ -105,10 +112,10 @@ func (c *copier) file(path string) error {
 }
 
 // fill makes anything but a directory, and tells how many bytes of data are in it.
-func fill(from, to string, st *syscall.Stat_t, mode fs.FileMode) (int64, error) {
+func fill(ctx context.Context, from, to string, st *syscall.Stat_t, mode fs.FileMode) (int64, error) {
 	switch {
 	case mode.IsRegular():
-		return content(from, to)
+		return content(ctx, from, to)
 	case mode&fs.ModeSymlink != 0:
 		target, err := os.Readlink(from)
 		if err != nil {
@@ -129,7 +136,7 @@ func beyondLinks(err error) bool {
 }
 
 // content gives the bytes of data, which are less than the file's size if it has holes.
-func content(from, to string) (int64, error) {
+func content(ctx context.Context, from, to string) (int64, error) {
 	in, err := os.Open(from)
 	if err != nil {
 		return 0, err
@@ -141,7 +148,7 @@ func content(from, to string) (int64, error) {
 	}
 	n, err := share(in, out)
 	if err != nil {
-		n, err = copyData(in, out)
+		n, err = copyData(ctx, in, out)
 	}
 	if err = errors.Join(err, out.Close()); err != nil {
 		return n, fmt.Errorf("copy %q: %w", from, err)
@@ -161,7 +168,7 @@ func share(in, out *os.File) (int64, error) {
 	return info.Size(), nil
 }
 
-func copyData(in, out *os.File) (copied int64, err error) {
+func copyData(ctx context.Context, in, out *os.File) (copied int64, err error) {
 	info, err := in.Stat()
 	if err != nil {
 		return 0, err
@@ -180,17 +187,20 @@ func copyData(in, out *os.File) (copied int64, err error) {
 		if end, err = unix.Seek(int(in.Fd()), begin, unix.SEEK_HOLE); err != nil {
 			return copied, err
 		}
-		if err := copyRange(in, out, begin, end); err != nil {
+		if err := copyRange(ctx, in, out, begin, end); err != nil {
 			return copied, err
 		}
 		copied += end - begin
 	}
 }
 
-func copyRange(in, out *os.File, begin, end int64) error {
+func copyRange(ctx context.Context, in, out *os.File, begin, end int64) error {
 	from, to := begin, begin
 	for from < end {
-		n, err := unix.CopyFileRange(int(in.Fd()), &from, int(out.Fd()), &to, int(end-from), 0)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, err := unix.CopyFileRange(int(in.Fd()), &from, int(out.Fd()), &to, int(min(end-from, chunk)), 0)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}

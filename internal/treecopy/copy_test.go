@@ -56,7 +56,7 @@ func stat(t *testing.T, path string) *syscall.Stat_t {
 func TestCopy(t *testing.T) {
 	from := tree(t)
 	to := filepath.Join(filepath.Dir(from), "to")
-	size, err := treecopy.Copy(from, to, func(path string, _ fs.FileInfo) bool { return path == "final" })
+	size, err := treecopy.Copy(t.Context(), from, to, func(path string, _ fs.FileInfo) bool { return path == "final" })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestOverlay(t *testing.T) {
 		t.Fatal(err)
 	}
 	to := filepath.Join(filepath.Dir(from), "to")
-	if _, err := treecopy.Copy(from, to, nil); err != nil {
+	if _, err := treecopy.Copy(t.Context(), from, to, nil); err != nil {
 		t.Fatal(err)
 	}
 	if s := stat(t, filepath.Join(to, "gone")); s.Mode&unix.S_IFMT != unix.S_IFCHR || s.Rdev != 0 || s.Uid != 12 || s.Gid != 34 {
@@ -128,7 +128,7 @@ func TestOverlay(t *testing.T) {
 func TestDigest(t *testing.T) {
 	from := tree(t)
 	to := filepath.Join(filepath.Dir(from), "to")
-	if _, err := treecopy.Copy(from, to, nil); err != nil {
+	if _, err := treecopy.Copy(t.Context(), from, to, nil); err != nil {
 		t.Fatal(err)
 	}
 	want := digest(t, from)
@@ -151,14 +151,14 @@ func TestDigest(t *testing.T) {
 			t.Errorf("%s: nothing is noticed", name)
 		}
 	}
-	if _, err := treecopy.Copy(from, to, nil); err == nil {
+	if _, err := treecopy.Copy(t.Context(), from, to, nil); err == nil {
 		t.Error("copied over what was there")
 	}
 }
 
 func digest(t *testing.T, dir string) string {
 	t.Helper()
-	d, err := treecopy.Digest(dir, everything)
+	d, err := treecopy.Digest(t.Context(), dir, everything)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,8 +1,10 @@
 package treecopy
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -14,10 +16,10 @@ import (
 
 // Digest is the SHA-256 of a tree: of the name, kind, mode, owner and size of everything in it, and of what is in those files that
 // read asks for.
-func Digest(dir string, read func(path string) bool) (string, error) {
+func Digest(ctx context.Context, dir string, read func(path string) bool) (string, error) {
 	h := sha256.New()
 	err := filepath.WalkDir(dir, func(full string, e fs.DirEntry, err error) error {
-		if err != nil {
+		if err = errors.Join(err, ctx.Err()); err != nil {
 			return err
 		}
 		path, err := filepath.Rel(dir, full)
@@ -28,7 +30,7 @@ func Digest(dir string, read func(path string) bool) (string, error) {
 		if err != nil {
 			return err
 		}
-		return digestOne(h, full, path, info, read)
+		return digestOne(ctx, h, full, path, info, read)
 	})
 	if err != nil {
 		return "", fmt.Errorf("read %q: %w", dir, err)
@@ -36,7 +38,7 @@ func Digest(dir string, read func(path string) bool) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-func digestOne(h hash.Hash, full, path string, info fs.FileInfo, read func(string) bool) error {
+func digestOne(ctx context.Context, h hash.Hash, full, path string, info fs.FileInfo, read func(string) bool) error {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		return fmt.Errorf("no details of %q", full)
@@ -60,6 +62,13 @@ func digestOne(h hash.Hash, full, path string, info fs.FileInfo, read func(strin
 		return err
 	}
 	defer f.Close()
-	_, err = io.Copy(h, f)
+	for err == nil {
+		if err = ctx.Err(); err == nil {
+			_, err = io.CopyN(h, f, chunk)
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
 	return err
 }

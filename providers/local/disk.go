@@ -19,7 +19,7 @@ type Disk struct {
 func DiskIn(dir string) Disk { return Disk{Upper: home(dir).upper(), Data: home(dir).data()} }
 
 // CopyTree copies a directory to a path where nothing is.
-type CopyTree func(from, to string) error
+type CopyTree func(ctx context.Context, from, to string) error
 
 // SaveDisk copies a machine's disk into a directory, and what makes it this machine and no other. Nothing in the machine may run
 // meanwhile: it is stopped or paused.
@@ -36,7 +36,7 @@ func (p *Provider) SaveDisk(ctx context.Context, cluster, name, to string, tree 
 		return err
 	}
 	from := p.machineHome(cluster, name)
-	if err := copyDisk(DiskIn(from), DiskIn(to), tree); err != nil {
+	if err := copyDisk(ctx, DiskIn(from), DiskIn(to), tree); err != nil {
 		return fmt.Errorf("copy the disk of machine %q of cluster %q: %w", name, cluster, err)
 	}
 	return copyIdentity(from, to)
@@ -62,7 +62,7 @@ func (p *Provider) PutDisk(ctx context.Context, cluster, name, from string, iden
 	}
 	err = makeDirs(to)
 	if err == nil {
-		err = copyDisk(DiskIn(from), DiskIn(to), tree)
+		err = copyDisk(ctx, DiskIn(from), DiskIn(to), tree)
 	}
 	if err == nil && identity {
 		err = copyIdentity(from, to) // last: with this it is complete
@@ -79,11 +79,11 @@ func (p *Provider) Known(cluster, name string) (bool, error) {
 	return s != nil, err
 }
 
-func copyDisk(from, to Disk, tree CopyTree) error {
-	if err := tree(from.Upper, to.Upper); err != nil {
+func copyDisk(ctx context.Context, from, to Disk, tree CopyTree) error {
+	if err := tree(ctx, from.Upper, to.Upper); err != nil {
 		return err
 	}
-	return tree(from.Data, to.Data)
+	return tree(ctx, from.Data, to.Data)
 }
 
 // copyIdentity copies the record last, which says that there is a machine.
