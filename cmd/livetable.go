@@ -51,24 +51,10 @@ func newLiveTable(f *os.File) (engine.Report, func()) {
 		}
 		return width, height
 	}}
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		tick := time.NewTicker(frameTime)
-		defer tick.Stop()
-		for {
-			select {
-			case <-stop:
-				return
-			case <-tick.C:
-				t.draw(time.Now(), false)
-			}
-		}
-	}()
+	stop := every(frameTime, func() { t.draw(time.Now(), false) })
 	report := func(e engine.Event) { t.note(e, time.Now()) }
 	return report, func() {
-		close(stop)
-		<-stopped
+		stop()
 		t.draw(time.Now(), true)
 	}
 }

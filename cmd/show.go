@@ -72,29 +72,37 @@ func plainLines(w io.Writer, quiet time.Duration) (engine.Report, func()) {
 		defer mu.Unlock()
 		fmt.Fprintln(w, line)
 	}
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		tick := time.NewTicker(quiet)
-		defer tick.Stop()
-		for {
-			select {
-			case <-stop:
-				return
-			case <-tick.C:
-				for _, e := range r.list(func(e engine.Event) bool { return time.Since(e.Start) >= quiet }) {
-					say(fmt.Sprintf("%s still after %.0f s: %s", label(e), time.Since(e.Start).Seconds(), cmp.Or(e.Message, "at work")))
-				}
-			}
+	stop := every(quiet, func() {
+		for _, e := range r.list(func(e engine.Event) bool { return time.Since(e.Start) >= quiet }) {
+			say(fmt.Sprintf("%s still after %.0f s: %s", label(e), time.Since(e.Start).Seconds(), cmp.Or(e.Message, "at work")))
 		}
-	}()
+	})
 	report := func(e engine.Event) {
 		r.note(e)
 		if line := eventLine(e); line != "" {
 			say(line)
 		}
 	}
-	return report, func() {
+	return report, stop
+}
+
+// every calls f at this pace, and gives what ends that: it returns when the last call has.
+func every(pace time.Duration, f func()) func() {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(pace)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				f()
+			}
+		}
+	}()
+	return func() {
 		close(stop)
 		<-stopped
 	}

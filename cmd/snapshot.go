@@ -43,7 +43,7 @@ func newSnapshotSave(o *options) *cobra.Command {
 				return err
 			}
 			_, err = fmt.Fprintf(o.Stdout, "snapshot %q of cluster %q is saved after %.1f s, of which it was frozen for %.2f s; it takes %s\n",
-				s.Name, s.Cluster, time.Since(begin).Seconds(), s.Frozen, mebibytes(s.Size().Copied))
+				s.Name, s.Cluster, time.Since(begin).Seconds(), s.Frozen, bytesOf(s.Size().Copied))
 			return err
 		},
 	}
@@ -133,12 +133,10 @@ func printSnapshots(o *options, output outputFormat, rows []listedSnapshot) erro
 	t := tabwriter.NewWriter(o.Stdout, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(t, "CLUSTER\tSNAPSHOT\tCREATED\tNODES\tSIZE")
 	for _, r := range rows {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\n", r.Cluster, r.Name, r.Created.Local().Format(time.DateTime), r.Nodes, mebibytes(r.Copied))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\n", r.Cluster, r.Name, r.Created.Local().Format(time.DateTime), r.Nodes, bytesOf(r.Copied))
 	}
 	return t.Flush()
 }
-
-func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", (n+1<<20-1)>>20) }
 
 func newSnapshotDelete(o *options) *cobra.Command {
 	return &cobra.Command{

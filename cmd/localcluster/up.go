@@ -114,7 +114,7 @@ func inTime(ctx context.Context, err error) error {
 	return err
 }
 
-// begin checks everything, and only then writes the first file.
+// begin checks everything, and only then writes the first file of the cluster; that this cache is used is noted before.
 func begin(ctx context.Context, d Dirs, o Options, report engine.Report) (*Cluster, error) {
 	c := &Cluster{dirs: d}
 	c.Cluster.Name = o.Name

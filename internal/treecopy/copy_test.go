@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"slipway.dev/slipway/internal/testenv"
 	"slipway.dev/slipway/internal/treecopy"
 )
 
@@ -104,10 +105,10 @@ func TestOverlay(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := unix.Mknod(filepath.Join(from, "gone"), unix.S_IFCHR, 0); err != nil {
-		t.Skip("needs root: ", err)
+		testenv.Lacks(t, "needs root: %v", err)
 	}
 	if err := unix.Setxattr(from, "trusted.overlay.opaque", []byte("y"), 0); err != nil {
-		t.Skip("needs root: ", err)
+		testenv.Lacks(t, "needs root: %v", err)
 	}
 	if err := os.Lchown(filepath.Join(from, "gone"), 12, 34); err != nil {
 		t.Fatal(err)
