@@ -12,7 +12,7 @@ import (
 	"slipway.dev/slipway/internal/fault"
 )
 
-// Config is what a balancer works with. All but CA, Prefer, Report and Ready are required.
+// Config is what a balancer works with. All but CA, Prefer, Await, Report and Ready are required.
 type Config struct {
 	// Listen is where clients connect, for example 127.0.0.1:6444.
 	Listen string
@@ -25,6 +25,9 @@ type Config struct {
 	CA string
 	// Prefer is the server that new connections go to while it is up: on a control plane, its own.
 	Prefer string
+	// Await is an address, host:port, where something accepts connections as soon as a first server is about to: on a control plane, its own
+	// etcd. From then on clients are kept waiting for that server, for some seconds at most, and not refused.
+	Await string
 	// Report is called with each event, one at a time; nothing goes on until it returns.
 	Report func(Event)
 	// Ready is called once: from then on clients can connect whenever a server accepts connections.
@@ -67,6 +70,7 @@ func Run(ctx context.Context, c Config) error {
 		b.trouble("let clients connect", b.door.open())
 	}
 	b.running.Go(func() { b.follow(ctx) })
+	b.running.Go(func() { b.awaitFirst(ctx) })
 	if c.Ready != nil {
 		c.Ready()
 	}
@@ -178,6 +182,25 @@ func (b *balancer) accept(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-time.After(retryEvery):
+		}
+	}
+}
+
+// awaitFirst keeps clients waiting as soon as the first server is about to come. Who is refused, as the kubelet at a boot, asks again
+// only seconds after the server is there. It would be too early to keep clients before: a kubelet that waits for an answer
+// mounts nothing, and so does not start the server.
+func (b *balancer) awaitFirst(ctx context.Context) {
+	if b.Await == "" {
+		return
+	}
+	for b.door.opening() == 0 && ctx.Err() == nil {
+		if b.anyAccepts(ctx, []string{b.Await}) {
+			b.trouble("let clients wait", b.door.keep(ctx, keepFor))
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(knockEvery):
 		}
 	}
 }
