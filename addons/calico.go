@@ -33,7 +33,7 @@ func calico(cfg Config, manifests Manifests) (Addon, error) {
 func calicoWaits(cfg Config) []Wait {
 	waits := []Wait{
 		{Kind: KindDaemonSet, Name: "calico-node", Min: cfg.Nodes},
-		{Kind: KindDeployment, Name: "calico-kube-controllers", Min: 1},
+		{Kind: KindDeployment, Name: kubeControllers, Min: 1},
 	}
 	if cfg.Typha {
 		waits = append(waits, Wait{Kind: KindDeployment, Name: "calico-typha", Min: typhaReplicas(cfg.Nodes)})
@@ -48,7 +48,7 @@ func patchCalico(cfg Config, set []*unstructured.Unstructured) error {
 	if err := edit(set, "DaemonSet", "calico-node", calicoNodePatches(cfg)...); err != nil {
 		return err
 	}
-	if err := edit(set, "Deployment", "calico-kube-controllers", kubeControllersPatches(cfg)...); err != nil {
+	if err := edit(set, "Deployment", kubeControllers, kubeControllersPatches(cfg)...); err != nil {
 		return err
 	}
 	if !cfg.Typha {
@@ -92,19 +92,40 @@ func podsWaitForPolicy(m *corev1.ConfigMap) error {
 	return nil
 }
 
-// kubeControllersPatches: the controllers run on the pod network, where an API server on the node's
-// loopback is out of reach; there they use the service address as upstream does.
+const kubeControllers = "calico-kube-controllers"
+
+// kubeControllersPatches: where each node has the API on its loopback, the controllers run on the network of their node, as upstream's do
+// with an etcd of their own. So they wait neither for Calico nor for kube-proxy, and do not end a launch. Elsewhere they
+// are on the pod network, as upstream has them.
 func kubeControllersPatches(cfg Config) []patch[appsv1.Deployment] {
-	const name = "calico-kube-controllers"
-	pod := func(d *appsv1.Deployment) *corev1.PodSpec { return &d.Spec.Template.Spec }
-	patches := []patch[appsv1.Deployment]{
-		func(d *appsv1.Deployment) error { return setComponentImage(cfg, pod(d), name, name) },
-		func(d *appsv1.Deployment) error { return quickStart(pod(d), name) },
+	on := func(change func(Config, *corev1.PodSpec) error) patch[appsv1.Deployment] {
+		return func(d *appsv1.Deployment) error { return change(cfg, &d.Spec.Template.Spec) }
 	}
-	if !cfg.apiOnLoopback() {
-		patches = append(patches, func(d *appsv1.Deployment) error { return setAPIServer(cfg, pod(d), name) })
+	patches := []patch[appsv1.Deployment]{
+		on(func(cfg Config, pod *corev1.PodSpec) error {
+			return setComponentImage(cfg, pod, kubeControllers, kubeControllers)
+		}),
+		on(func(_ Config, pod *corev1.PodSpec) error { return quickStart(pod, kubeControllers) }),
+	}
+	if cfg.apiOnLoopback() && cfg.DirectHost == "" {
+		patches = append(patches, on(onNodeNetwork))
+	}
+	if !cfg.apiOnLoopback() || cfg.DirectHost == "" {
+		patches = append(patches, on(func(cfg Config, pod *corev1.PodSpec) error { return setAPIServer(cfg, pod, kubeControllers) }))
 	}
 	return patches
+}
+
+func onNodeNetwork(_ Config, pod *corev1.PodSpec) error {
+	if pod.HostNetwork || pod.DNSPolicy != "" {
+		return fmt.Errorf("pod of %q: its network is not as expected in the manifest", kubeControllers)
+	}
+	pod.HostNetwork = true
+	// A node is not ready before it has a pod network.
+	pod.Tolerations = append(pod.Tolerations, corev1.Toleration{
+		Key: corev1.TaintNodeNotReady, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule,
+	})
+	return nil
 }
 
 // setComponentImage uses the bundle's image of a component.
