@@ -34,8 +34,12 @@ type Config struct {
 	Ready func()
 }
 
-// retryEvery is how long it takes until something is tried again that cannot be waited for.
-const retryEvery = time.Second
+const (
+	// retryEvery is how long it takes until something is tried again that cannot be waited for.
+	retryEvery = time.Second
+	// informedWithin is how long the first server has to know what it allows, see mayOpen.
+	informedWithin = time.Minute
+)
 
 // balancer is one run of Run.
 type balancer struct {
@@ -43,6 +47,7 @@ type balancer struct {
 	pool    *pool
 	prober  *prober
 	door    *door
+	began   time.Time
 	running sync.WaitGroup
 }
 
@@ -88,7 +93,7 @@ func newBalancer(c Config) *balancer {
 			report(e)
 		}
 	}
-	return &balancer{Config: c, pool: newPool(c.Prefer, c.Report), prober: newProber(c.CA)}
+	return &balancer{Config: c, pool: newPool(c.Prefer, c.Report), prober: newProber(c.CA), began: time.Now()}
 }
 
 // take makes servers those that connections go to.
@@ -114,7 +119,7 @@ func (b *balancer) attend(ctx context.Context, s *server) {
 		if ctx.Err() != nil {
 			return
 		}
-		if accepts(err) {
+		if b.mayOpen(err) {
 			b.trouble("let clients connect", b.door.open())
 		}
 		if err != nil {
@@ -131,6 +136,16 @@ func (b *balancer) attend(ctx context.Context, s *server) {
 			return
 		}
 	}
+}
+
+// mayOpen tells by the answer of a server whether clients may connect. The first one after a boot forbids everything for a moment, and who
+// is forbidden something asks again as late as one who is refused. Later on a server that can do anything is better than none.
+func (b *balancer) mayOpen(answer error) bool {
+	if b.door.opening() > 0 || time.Since(b.began) > informedWithin {
+		return accepts(answer)
+	}
+	var u *unready
+	return answer == nil || errors.As(answer, &u) && u.informed
 }
 
 // accepts tells whether a server accepted a connection, whatever came of it.
