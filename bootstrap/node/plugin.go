@@ -38,6 +38,9 @@ func (n *builder) plugin(name string, needs ...string) engine.Step {
 		},
 		Do: func(ctx context.Context, _ func(string)) error {
 			list, err := files(ctx)
+			if err == nil {
+				err = n.host.Mkdir(name, cniConfigs, 0o700) // as containerd would
+			}
 			if err != nil {
 				return err
 			}
