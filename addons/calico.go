@@ -13,12 +13,9 @@ import (
 // calico is upstream's manifest for the Kubernetes datastore, patched: see the constructors of the
 // patches for what and why.
 func calico(cfg Config, manifests Manifests) (Addon, error) {
-	path := "calico/calico-vxlan.yaml"
-	if cfg.Typha {
-		path = "calico/calico-typha.yaml"
-	}
+	path := calicoPath(cfg)
 	set, err := withDirect(cfg, func(cfg Config) ([]*unstructured.Unstructured, error) {
-		set, err := upstream(manifests, "calico-manifests", path)
+		set, err := upstream(manifests, calicoManifests, path)
 		if err != nil {
 			return nil, err
 		}
@@ -28,6 +25,16 @@ func calico(cfg Config, manifests Manifests) (Addon, error) {
 		return Addon{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return Addon{Objects: set, Waits: calicoWaits(cfg)}, nil
+}
+
+// calicoManifests is the component of the bundle.
+const calicoManifests = "calico-manifests"
+
+func calicoPath(cfg Config) string {
+	if cfg.Typha {
+		return "calico/calico-typha.yaml"
+	}
+	return "calico/calico-vxlan.yaml"
 }
 
 func calicoWaits(cfg Config) []Wait {
@@ -150,13 +157,13 @@ func setAPIServer(cfg Config, pod *corev1.PodSpec, name string) error {
 	return addEnv(c, "KUBERNETES_SERVICE_PORT", strconv.Itoa(cfg.APIPort))
 }
 
-// upstream reads one manifest of a component of the bundle.
-func upstream(manifests Manifests, component, path string) ([]*unstructured.Unstructured, error) {
+// upstream reads one manifest of a component of the bundle: those documents in it that have all the words.
+func upstream(manifests Manifests, component, path string, words ...string) ([]*unstructured.Unstructured, error) {
 	text, ok := manifests[component][path]
 	if !ok {
 		return nil, fmt.Errorf("no %q in component %q", path, component)
 	}
-	set, err := decode(text)
+	set, err := decode(text, words...)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
