@@ -186,7 +186,11 @@ func (n *builder) becomeMember(ctx context.Context, step string, c kubernetes.In
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(etcdData, "member")); err != nil || !known(all, n.peerURL()) || !isPod(manifestOf("etcd")) {
+	cut, err := etcd.CutOff(etcdData)
+	if err != nil {
+		return err
+	}
+	if cut || !exists(filepath.Join(etcdData, "member")) || !known(all, n.peerURL()) || !isPod(manifestOf("etcd")) {
 		if err := n.startMember(ctx, step, e, all, progress); err != nil {
 			return err
 		}
@@ -290,6 +294,24 @@ func (n *builder) startMember(
 		return err
 	}
 	return n.host.WriteFiles(step, files)
+}
+
+// startOver lets etcd begin anew where its first start was cut off. The kubelet would run it in between, and may wait for minutes until
+// it tries again: its own step, which comes after, starts it.
+func (n *builder) startOver(ctx context.Context, progress func(string)) error {
+	if cut, err := etcd.CutOff(etcdData); err != nil || !cut {
+		return err
+	}
+	progress("let etcd start over, whose first start was cut off")
+	if err := StopKubelet(ctx); err != nil {
+		return err
+	}
+	return await(ctx, "wait for etcd to end", func(ctx context.Context) error {
+		if err := cri.Kill(ctx, containerdSocket, "etcd", n.Node.Name); err != nil {
+			return err
+		}
+		return etcd.StartOver(etcdData)
+	}, progress)
 }
 
 // LeaveEtcd removes the member of a node from etcd. It asks the other members, of which there must be one.

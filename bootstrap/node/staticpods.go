@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"slipway.dev/slipway/bootstrap/engine"
+	"slipway.dev/slipway/bootstrap/etcd"
 	"slipway.dev/slipway/internal/fault"
 )
 
@@ -57,9 +58,10 @@ type mount struct {
 
 // staticPods runs the API server, and etcd where that does not have a step of its own.
 func (n *builder) staticPods(name string, needs ...string) engine.Step {
+	own := !n.Node.Joins && !n.externalEtcd()
 	list := func() ([]engine.File, error) {
 		all := []component{n.apiServer()}
-		if !n.Node.Joins && !n.externalEtcd() {
+		if own {
 			all = append(all, n.etcd())
 		}
 		return n.manifests(all...)
@@ -78,12 +80,20 @@ func (n *builder) staticPods(name string, needs ...string) engine.Step {
 					change = append(change, "make "+dir)
 				}
 			}
+			if cut, _ := etcd.CutOff(etcdData); own && cut { // where it cannot be read, etcd says why
+				change = append(change, "let etcd start over, whose first start was cut off")
+			}
 			return change, err
 		},
-		Do: func(context.Context, func(string)) error {
+		Do: func(ctx context.Context, progress func(string)) error {
 			files, err := list()
 			if err != nil {
 				return err
+			}
+			if own {
+				if err := n.startOver(ctx, progress); err != nil {
+					return err
+				}
 			}
 			for _, dir := range dirs {
 				if err := n.host.Mkdir(name, dir, 0o700); err != nil {
