@@ -143,7 +143,7 @@ func noEntries(dir string) (bool, error) {
 	for {
 		record, err := readRecord(r)
 		if err != nil {
-			return false, nil //nolint:nilerr // whatever that is, it is not what etcd writes at first
+			return false, nil // whatever that is, it is not what etcd writes at first
 		}
 		if record == nil {
 			return onlyZeros(r)

@@ -296,13 +296,36 @@ func (n *builder) startMember(
 	return n.host.WriteFiles(step, files)
 }
 
-// startOver lets etcd begin anew where its first start was cut off. The kubelet would run it in between, and may wait for minutes until
-// it tries again: its own step, which comes after, starts it.
-func (n *builder) startOver(ctx context.Context, progress func(string)) error {
-	if cut, err := etcd.CutOff(etcdData); err != nil || !cut {
-		return err
+// startingOver has a step that runs etcd first let it start over where its first start was cut off. One with another cluster's data was
+// never at that point.
+func (n *builder) startingOver(s engine.Step) engine.Step {
+	if n.isCopied() {
+		return s
 	}
-	progress("let etcd start over, whose first start was cut off")
+	const what = "let etcd start over, whose first start was cut off"
+	check, do := s.Check, s.Do
+	s.Check = func(ctx context.Context) ([]string, error) {
+		change, err := check(ctx)
+		if cut, _ := etcd.CutOff(etcdData); cut { // of what cannot be read, etcd says why
+			change = append(change, what)
+		}
+		return change, err
+	}
+	s.Do = func(ctx context.Context, progress func(string)) error {
+		if cut, _ := etcd.CutOff(etcdData); cut {
+			progress(what)
+			if err := n.startOver(ctx, progress); err != nil {
+				return err
+			}
+		}
+		return do(ctx, progress)
+	}
+	return s
+}
+
+// startOver stops the kubelet, which would run etcd in between, and may wait for minutes until it tries again: its own step, which
+// comes after, starts it.
+func (n *builder) startOver(ctx context.Context, progress func(string)) error {
 	if err := StopKubelet(ctx); err != nil {
 		return err
 	}

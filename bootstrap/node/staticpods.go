@@ -16,7 +16,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"slipway.dev/slipway/bootstrap/engine"
-	"slipway.dev/slipway/bootstrap/etcd"
 	"slipway.dev/slipway/internal/fault"
 )
 
@@ -70,7 +69,7 @@ func (n *builder) staticPods(name string, needs ...string) engine.Step {
 	if !n.externalEtcd() {
 		dirs = append(dirs, etcdData)
 	}
-	return engine.Step{
+	step := engine.Step{
 		Name: name, Needs: needs,
 		Check: func(context.Context) ([]string, error) {
 			files, err := list()
@@ -80,20 +79,12 @@ func (n *builder) staticPods(name string, needs ...string) engine.Step {
 					change = append(change, "make "+dir)
 				}
 			}
-			if cut, _ := etcd.CutOff(etcdData); own && cut { // where it cannot be read, etcd says why
-				change = append(change, "let etcd start over, whose first start was cut off")
-			}
 			return change, err
 		},
-		Do: func(ctx context.Context, progress func(string)) error {
+		Do: func(context.Context, func(string)) error {
 			files, err := list()
 			if err != nil {
 				return err
-			}
-			if own {
-				if err := n.startOver(ctx, progress); err != nil {
-					return err
-				}
 			}
 			for _, dir := range dirs {
 				if err := n.host.Mkdir(name, dir, 0o700); err != nil {
@@ -103,6 +94,10 @@ func (n *builder) staticPods(name string, needs ...string) engine.Step {
 			return n.host.WriteFiles(name, files)
 		},
 	}
+	if own {
+		return n.startingOver(step)
+	}
+	return step
 }
 
 // controllers runs the controller manager and the scheduler, and ends when both are healthy.
