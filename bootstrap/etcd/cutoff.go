@@ -36,31 +36,31 @@ func CutOff(dataDir string) (bool, error) {
 	return c != whole, err
 }
 
-// StartOver removes what keeps a member whose first start was cut off from starting again. The error wraps flock.ErrHeld while etcd runs
-// there. It may be killed at any point, and etcd may start at any point: one that waits for the database meanwhile starts anew, or
-// ends and does so the next time.
-func StartOver(dataDir string) error {
+// StartOver removes what keeps a member whose first start was cut off from starting again, and tells whether there was such a thing. The
+// error wraps flock.ErrHeld while etcd runs there. It may be killed at any point, and etcd may start at any point: one that waits for the
+// database meanwhile starts anew, or ends and does so the next time.
+func StartOver(dataDir string) (bool, error) {
 	if c, err := cutOff(dataDir); c == whole || err != nil {
-		return err
+		return false, err
 	}
 	held, err := flock.Try(database(dataDir), flock.Exclusive) // as etcd does
 	if err != nil {
-		return fmt.Errorf("change etcd's data: %w", err)
+		return false, fmt.Errorf("change etcd's data: %w", err)
 	}
 	defer held.Unlock()
 	c, err := cutOff(dataDir) // etcd may have come further until it ended
-	switch {
-	case err != nil:
-		return err
-	case c == inDatabase:
+	if c == whole || err != nil {
+		return false, err
+	}
+	if c == inDatabase {
 		err = os.Truncate(database(dataDir), 0)
-	case c == beforeEntries:
+	} else {
 		err = removeLog(filepath.Join(dataDir, "member"))
 	}
 	if err != nil {
-		return fmt.Errorf("let etcd start over: %w", err)
+		return false, fmt.Errorf("let etcd start over: %w", err)
 	}
-	return nil
+	return true, nil
 }
 
 // removeLog takes its name away first: what is half removed must not be taken for a log. The name is that of one which etcd

@@ -81,6 +81,15 @@ func (s single) wantCut(t *testing.T, want bool) {
 	}
 }
 
+// startOver wants it to have something to do, or not. Afterwards there is nothing any more.
+func (s single) startOver(t *testing.T, want bool) {
+	t.Helper()
+	if over, err := etcd.StartOver(s.data); err != nil || over != want {
+		t.Fatalf("started over: %v, %v; want %v", over, err, want)
+	}
+	s.wantCut(t, false)
+}
+
 func listing(dir string) []byte {
 	out, _ := exec.Command("find", dir, "-printf", "\n%y %s %P").Output()
 	return out
@@ -140,10 +149,7 @@ func TestCutOff(t *testing.T) {
 				s.wantEnd(t, "with room again")
 			}
 			s.wantCut(t, true)
-			if err := etcd.StartOver(s.data); err != nil {
-				t.Fatal(err)
-			}
-			s.wantCut(t, false)
+			s.startOver(t, true)
 			s.wantKept(t)
 		})
 	}
@@ -174,8 +180,8 @@ func (s single) wantNoAnswer(t *testing.T) {
 		t.Error("it ended:", err)
 	default:
 	}
-	if err := etcd.StartOver(s.data); !errors.Is(err, flock.ErrHeld) {
-		t.Errorf("under an etcd that runs: %v", err)
+	if over, err := etcd.StartOver(s.data); over || !errors.Is(err, flock.ErrHeld) {
+		t.Errorf("under an etcd that runs: %v, %v", over, err)
 	}
 }
 
@@ -186,10 +192,7 @@ func (s single) wantKept(t *testing.T) {
 	put(t, s.client(t), "key", "acknowledged")
 	s.wantCut(t, false)
 	kill()
-	s.wantCut(t, false)
-	if err := etcd.StartOver(s.data); err != nil {
-		t.Fatal(err)
-	}
+	s.startOver(t, false)
 	kill, _ = s.start(t)
 	defer kill()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -255,10 +258,7 @@ func TestNotCutOff(t *testing.T) {
 			}
 			s.wantCut(t, c.want)
 			before := string(listing(s.data))
-			if err := etcd.StartOver(s.data); err != nil {
-				t.Fatal(err)
-			}
-			s.wantCut(t, false)
+			s.startOver(t, c.want)
 			if after := string(listing(s.data)); (after != before) != c.want {
 				t.Errorf("before:%s\nafter:%s", before, after)
 			}

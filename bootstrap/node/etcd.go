@@ -22,6 +22,7 @@ import (
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/bootstrap/etcd"
 	"slipway.dev/slipway/internal/fault"
+	"slipway.dev/slipway/internal/flock"
 )
 
 // etcdURLs is the annotation of etcd's pods by which kubeadm, and we, find the members.
@@ -186,11 +187,11 @@ func (n *builder) becomeMember(ctx context.Context, step string, c kubernetes.In
 	if err != nil {
 		return err
 	}
-	cut, err := etcd.CutOff(etcdData)
-	if err != nil {
+	over, err := etcd.StartOver(etcdData)
+	if err != nil && !errors.Is(err, flock.ErrHeld) { // one that runs is told everything by the others
 		return err
 	}
-	if cut || !exists(filepath.Join(etcdData, "member")) || !known(all, n.peerURL()) || !isPod(manifestOf("etcd")) {
+	if over || !exists(filepath.Join(etcdData, "member")) || !known(all, n.peerURL()) || !isPod(manifestOf("etcd")) {
 		if err := n.startMember(ctx, step, e, all, progress); err != nil {
 			return err
 		}
@@ -333,7 +334,8 @@ func (n *builder) startOver(ctx context.Context, progress func(string)) error {
 		if err := cri.Kill(ctx, containerdSocket, "etcd", n.Node.Name); err != nil {
 			return err
 		}
-		return etcd.StartOver(etcdData)
+		_, err := etcd.StartOver(etcdData)
+		return err
 	}, progress)
 }
 
