@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
 
@@ -19,6 +22,8 @@ const (
 	// settling is how long an API server that answers may still say that a namespace, a role binding
 	// or a kind made a moment ago does not exist. After that it is the truth.
 	settling = 10 * time.Second
+	// remade is how long it may say so of a namespace that it makes itself: it tries each minute.
+	remade = 70 * time.Second
 )
 
 // persist tries until it succeeds, until the failure is one that stays, or until ctx ends; then the
@@ -44,10 +49,24 @@ func persist(ctx context.Context, try func(context.Context) error) error {
 
 // passing says whether a failure may go away by itself.
 func passing(err error, after time.Duration) bool {
+	if lacksOwnNamespace(err) {
+		return after < remade
+	}
 	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) || meta.IsNoMatchError(err) || isTaken(err) {
 		return after < settling
 	}
 	return busy(err) || unreachable(err)
+}
+
+// lacksOwnNamespace: the API server has not made one of Kubernetes' own namespaces yet, as when etcd had no room at its start.
+func lacksOwnNamespace(err error) bool {
+	var status apierrors.APIStatus
+	if !apierrors.IsNotFound(err) || !errors.As(err, &status) || status.Status().Details == nil {
+		return false
+	}
+	of := status.Status().Details
+	own := []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease}
+	return of.Kind == "namespaces" && slices.Contains(own, of.Name)
 }
 
 // isTaken: the address of a Service was given to another request. That may be our own, of a run that was ended in the middle of it: it

@@ -2,7 +2,9 @@ package addons
 
 import (
 	"context"
+	"fmt"
 	"testing"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -27,6 +29,28 @@ func TestPersist(t *testing.T) {
 		})
 		if tries != want || (err == nil) != (want == 3) {
 			t.Errorf("%s: %d tries, %v", why, tries, err)
+		}
+	}
+}
+
+// TestPassing: an API server makes Kubernetes' own namespaces only a minute later if it could not write when it started.
+func TestPassing(t *testing.T) {
+	missing := func(resource, name string) error {
+		return fmt.Errorf("apply: %w", apierrors.NewNotFound(schema.GroupResource{Resource: resource}, name))
+	}
+	for _, c := range []struct {
+		err   error
+		after time.Duration
+		want  bool
+	}{
+		{missing("namespaces", "default"), time.Minute, true},
+		{missing("namespaces", "default"), 2 * time.Minute, false},
+		{missing("namespaces", "somebody-elses"), time.Minute, false},
+		{missing("pods", "default"), time.Minute, false},
+		{missing("pods", "default"), time.Second, true},
+	} {
+		if got := passing(c.err, c.after); got != c.want {
+			t.Errorf("%v after %v: %v", c.err, c.after, got)
 		}
 	}
 }

@@ -48,10 +48,9 @@ func takeInventory(t *testing.T) inventory {
 		"nft":        lines(t, "nft", "list", "ruleset"),
 		"cgroups":    matching(lines(t, "find", "/sys/fs/cgroup", "-type", "d", "-path", "*/slipway/*", "-printf", "%p/\n"), groups...),
 		"processes":  processes(home),
-		"files": lines(t, "find", home, "-not", "-name", "kubeconfig", "-not", "-path", home, "-not", "-path", home+"/state",
-			"-not", "-path", home+"/cache*/states*", "-not", "-path", home+"/cache*/store.lock"), // a cache notes who uses it
-		"parents":   lines(t, "sh", "-c", "ls -d /sys/fs/cgroup/slipway /sys/fs/cgroup/*/slipway 2>/dev/null || true"),
-		"run files": matching(lines(t, "find", "/run", "-path", "*slipway*"), names...),
+		"files":      lines(t, "find", home, "-not", "-name", "kubeconfig", "-not", "-path", home, "-not", "-path", home+"/state"),
+		"parents":    lines(t, "sh", "-c", "ls -d /sys/fs/cgroup/slipway /sys/fs/cgroup/*/slipway 2>/dev/null || true"),
+		"run files":  matching(lines(t, "find", "/run", "-path", "*slipway*"), names...),
 	}
 }
 

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"slipway.dev/slipway/bootstrap/etcd"
 )
 
 // TestUpFaults takes away what clusters on this computer stand on, while one is made and while it runs. What each fault does
@@ -310,6 +312,7 @@ func faultDiskFull(t *testing.T) {
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
+	etcdFull(t, env, dir)
 	again := invocation{args: upFlt("--keep"), env: env}.run(t)
 	if again.code != 0 {
 		t.Fatalf("with room it does not go on: %v", again)
@@ -320,6 +323,42 @@ func faultDiskFull(t *testing.T) {
 	}
 	if left, err := os.ReadDir(filepath.Join(dir, "state")); err == nil {
 		t.Errorf("left: %v", left)
+	}
+}
+
+// etcdFull goes on while there is room for the first file of etcd's log, of 61 MiB, and not for the next. Mostly etcd does not get over that
+// by itself; now and then it comes as far as its first entry.
+func etcdFull(t *testing.T, env []string, dir string) {
+	t.Helper()
+	const left = 66 << 20
+	filler := filepath.Join(dir, "filler")
+	r := during(t, env, []string{"up", "--name", "flt", "--egress=false", "--wait", "20s", "--keep"}, "kubelet", func(*exec.Cmd) {
+		var st unix.Statfs_t
+		f, err := os.Create(filler)
+		if err := errors.Join(err, unix.Statfs(dir, &st)); err != nil {
+			t.Error(err)
+			return
+		}
+		if err := errors.Join(unix.Fallocate(int(f.Fd()), 0, 0, int64(st.Bavail)*st.Bsize-left), f.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Log(r.stderr)
+	if r.code != 1 {
+		t.Errorf("exit code %d: %v", r.code, r)
+	}
+	r.says(t, "disk-full", dir)
+	data, err := filepath.Glob(filepath.Join(dir, "state/clusters/flt/machines/*/*/etcd"))
+	if err != nil || len(data) != 1 {
+		t.Fatal(data, err)
+	}
+	cut, err := etcd.CutOff(data[0])
+	if err != nil {
+		t.Error(err)
+	}
+	t.Logf("etcd's first start was cut off: %v", cut)
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
 	}
 }
 

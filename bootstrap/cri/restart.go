@@ -26,15 +26,12 @@ const (
 func Restart(ctx context.Context, socket, component, node string, progress func(string)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, restartTime, fmt.Errorf("the kubelet has not started it again within %v", restartTime))
 	defer cancel()
-	if _, err := os.Stat(socket); err != nil { // the library would wait for it to appear
-		return err
-	}
-	c, err := containerd.New(socket, containerd.WithDefaultNamespace(podNamespace))
+	c, err := open(socket)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	old, err := tasksOf(ctx, c, component, node)
+	old, err := end(ctx, c, component, node, syscall.SIGTERM)
 	if err != nil {
 		return err
 	}
@@ -42,13 +39,40 @@ func Restart(ctx context.Context, socket, component, node string, progress func(
 		progress("it does not run; the kubelet starts it by itself")
 		return nil
 	}
-	for _, task := range old {
-		if err := task.Kill(ctx, syscall.SIGTERM); err != nil && !errdefs.IsNotFound(err) {
-			return fmt.Errorf("end its container: %w", err)
-		}
-	}
 	progress("wait for the kubelet to start it again")
 	return waitForAnother(ctx, c, component, node, old)
+}
+
+// Kill ends a static pod's container on the node of that name as hard as can be, and does not wait. The kubelet starts another.
+func Kill(ctx context.Context, socket, component, node string) error {
+	c, err := open(socket)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_, err = end(ctx, c, component, node, syscall.SIGKILL)
+	return err
+}
+
+func open(socket string) (*containerd.Client, error) {
+	if _, err := os.Stat(socket); err != nil { // the library would wait for it to appear
+		return nil, err
+	}
+	return containerd.New(socket, containerd.WithDefaultNamespace(podNamespace))
+}
+
+// end gives the tasks that it has sent the signal to.
+func end(ctx context.Context, c *containerd.Client, component, node string, signal syscall.Signal) (map[string]containerd.Task, error) {
+	all, err := tasksOf(ctx, c, component, node)
+	if err != nil {
+		return nil, err
+	}
+	for _, task := range all {
+		if err := task.Kill(ctx, signal); err != nil && !errdefs.IsNotFound(err) {
+			return nil, fmt.Errorf("end its container: %w", err)
+		}
+	}
+	return all, nil
 }
 
 func waitForAnother(ctx context.Context, c *containerd.Client, component, node string, old map[string]containerd.Task) error {

@@ -22,6 +22,7 @@ import (
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/bootstrap/etcd"
 	"slipway.dev/slipway/internal/fault"
+	"slipway.dev/slipway/internal/flock"
 )
 
 // etcdURLs is the annotation of etcd's pods by which kubeadm, and we, find the members.
@@ -186,7 +187,11 @@ func (n *builder) becomeMember(ctx context.Context, step string, c kubernetes.In
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(etcdData, "member")); err != nil || !known(all, n.peerURL()) || !isPod(manifestOf("etcd")) {
+	over, err := etcd.StartOver(etcdData)
+	if err != nil && !errors.Is(err, flock.ErrHeld) { // one that runs is told everything by the others
+		return err
+	}
+	if over || !exists(filepath.Join(etcdData, "member")) || !known(all, n.peerURL()) || !isPod(manifestOf("etcd")) {
 		if err := n.startMember(ctx, step, e, all, progress); err != nil {
 			return err
 		}
@@ -290,6 +295,48 @@ func (n *builder) startMember(
 		return err
 	}
 	return n.host.WriteFiles(step, files)
+}
+
+// startingOver has a step that runs etcd first let it start over where its first start was cut off. One with another cluster's data was
+// never at that point.
+func (n *builder) startingOver(s engine.Step) engine.Step {
+	if n.isCopied() {
+		return s
+	}
+	const what = "let etcd start over, whose first start was cut off"
+	check, do := s.Check, s.Do
+	s.Check = func(ctx context.Context) ([]string, error) {
+		change, err := check(ctx)
+		if cut, _ := etcd.CutOff(etcdData); cut { // of what cannot be read, etcd says why
+			change = append(change, what)
+		}
+		return change, err
+	}
+	s.Do = func(ctx context.Context, progress func(string)) error {
+		if cut, _ := etcd.CutOff(etcdData); cut {
+			progress(what)
+			if err := n.startOver(ctx, progress); err != nil {
+				return err
+			}
+		}
+		return do(ctx, progress)
+	}
+	return s
+}
+
+// startOver stops the kubelet, which would run etcd in between, and may wait for minutes until it tries again: its own step, which
+// comes after, starts it.
+func (n *builder) startOver(ctx context.Context, progress func(string)) error {
+	if err := StopKubelet(ctx); err != nil {
+		return err
+	}
+	return await(ctx, "wait for etcd to end", func(ctx context.Context) error {
+		if err := cri.Kill(ctx, containerdSocket, "etcd", n.Node.Name); err != nil {
+			return err
+		}
+		_, err := etcd.StartOver(etcdData)
+		return err
+	}, progress)
 }
 
 // LeaveEtcd removes the member of a node from etcd. It asks the other members, of which there must be one.

@@ -57,9 +57,10 @@ type mount struct {
 
 // staticPods runs the API server, and etcd where that does not have a step of its own.
 func (n *builder) staticPods(name string, needs ...string) engine.Step {
+	own := !n.Node.Joins && !n.externalEtcd()
 	list := func() ([]engine.File, error) {
 		all := []component{n.apiServer()}
-		if !n.Node.Joins && !n.externalEtcd() {
+		if own {
 			all = append(all, n.etcd())
 		}
 		return n.manifests(all...)
@@ -68,7 +69,7 @@ func (n *builder) staticPods(name string, needs ...string) engine.Step {
 	if !n.externalEtcd() {
 		dirs = append(dirs, etcdData)
 	}
-	return engine.Step{
+	step := engine.Step{
 		Name: name, Needs: needs,
 		Check: func(context.Context) ([]string, error) {
 			files, err := list()
@@ -93,6 +94,10 @@ func (n *builder) staticPods(name string, needs ...string) engine.Step {
 			return n.host.WriteFiles(name, files)
 		},
 	}
+	if own {
+		return n.startingOver(step)
+	}
+	return step
 }
 
 // controllers runs the controller manager and the scheduler, and ends when both are healthy.

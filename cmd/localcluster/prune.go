@@ -31,28 +31,79 @@ func store(d Dirs) string { return filepath.Join(d.Cache, "store") }
 // they have written down that they use it.
 func storeLock(d Dirs) string { return filepath.Join(d.Cache, "store.lock") }
 
-// useStore keeps the store as it is until the cluster that is going to use it has a record, and notes where such records are.
+// useStore keeps the store as it is until the cluster that is going to use it has a record, and notes where such records are. If it gets
+// none, what was made for that goes again.
 func useStore(ctx context.Context, d Dirs) (func(), error) {
-	if err := os.MkdirAll(statesIn(d), 0o755); err != nil { //nolint:gosec // there is no secret in it
+	_, err := os.Stat(d.Cache)
+	made := errors.Is(err, fs.ErrNotExist)
+	if err := os.MkdirAll(d.Cache, 0o755); err != nil { //nolint:gosec // there is no secret in it
 		return nil, fmt.Errorf("use the cache: %w", err)
 	}
 	held, err := flock.Wait(ctx, storeLock(d), flock.Shared)
 	if err != nil {
 		return nil, fmt.Errorf("use the cache: %w", err)
 	}
-	if err := noteState(d); err != nil {
+	release := func() {
 		held.Unlock()
+		leaveStore(d, made)
+	}
+	if err := noteState(d); err != nil {
+		release()
 		return nil, fmt.Errorf("use the cache: %w", err)
 	}
-	return held.Unlock, nil
+	return release, nil
+}
+
+// leaveStore takes back what useStore made where there is no record. If somebody else uses the store just now, it is left to them:
+// another launch takes it back, or there is a record then.
+func leaveStore(d Dirs, made bool) {
+	if recorded(d) {
+		return
+	}
+	held, err := flock.Try(storeLock(d), flock.Exclusive)
+	if err != nil {
+		return
+	}
+	if recorded(d) { // by a launch of another cluster that has ended since
+		held.Unlock()
+		return
+	}
+	_ = os.Remove(noteOf(d))
+	if err := os.Remove(statesIn(d)); err != nil && !errors.Is(err, fs.ErrNotExist) { // there are other notes
+		held.Unlock()
+		return
+	}
+	held.Remove()
+	if made {
+		_ = os.Remove(d.Cache) // only when nothing is in it
+	}
+}
+
+// recorded tells whether there is anything among the records that may use the store.
+func recorded(d Dirs) bool {
+	for _, kind := range []string{"clusters", "snapshots"} {
+		found, err := os.ReadDir(filepath.Join(d.State, kind))
+		if len(found) > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return true
+		}
+	}
+	return false
 }
 
 // statesIn has a link to each directory with clusters that use this cache.
 func statesIn(d Dirs) string { return filepath.Join(d.Cache, "states") }
 
-func noteState(d Dirs) error {
+func noteOf(d Dirs) string {
 	sum := sha256.Sum256([]byte(d.State))
-	err := os.Symlink(d.State, filepath.Join(statesIn(d), hex.EncodeToString(sum[:6])))
+	return filepath.Join(statesIn(d), hex.EncodeToString(sum[:6]))
+}
+
+// noteState needs the lock: who leaves the store removes what is empty.
+func noteState(d Dirs) error {
+	if err := os.MkdirAll(statesIn(d), 0o755); err != nil { //nolint:gosec // there is no secret in it
+		return err
+	}
+	err := os.Symlink(d.State, noteOf(d))
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 
 	"slipway.dev/slipway/internal/fault"
@@ -26,7 +27,7 @@ func pruned(t *testing.T) Dirs {
 	if err != nil {
 		t.Fatal(err)
 	}
-	release()
+	defer release() // when there are records
 	self, err := ownLayerPath(d)
 	if err != nil {
 		t.Fatal(err)
@@ -140,5 +141,83 @@ func TestPruneStateGone(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(statesIn(d)); len(left) != 0 {
 		t.Errorf("left: %v", left)
+	}
+}
+
+// TestUseStoreLeavesNothing: a launch that comes to nothing takes back what it made to use the cache.
+func TestUseStoreLeavesNothing(t *testing.T) {
+	d := Dirs{Cache: filepath.Join(t.TempDir(), "cache"), State: t.TempDir()}
+	use := func(d Dirs) func() {
+		t.Helper()
+		release, err := useStore(t.Context(), d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return release
+	}
+	there := func(what string, want bool, paths ...string) {
+		t.Helper()
+		for _, path := range paths {
+			if _, err := os.Lstat(path); (err == nil) != want {
+				t.Errorf("%s: %s is there: %v", what, path, err == nil)
+			}
+		}
+	}
+	use(d)()
+	there("alone", false, d.Cache)
+
+	first := use(d)
+	second := use(Dirs{Cache: d.Cache, State: t.TempDir()})
+	first()
+	there("beside another launch", true, storeLock(d), noteOf(d))
+	second()
+	there("the other's own", true, storeLock(d), noteOf(d)) // the first one's note has been left
+	use(d)()
+	there("next time", false, storeLock(d), statesIn(d))
+	there("of who did not make it", true, d.Cache)
+
+	release := use(d)
+	if err := writeJSON(filepath.Join(d.State, "clusters/one/cluster.json"), "record"); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	there("with a record", true, storeLock(d), noteOf(d))
+	use(Dirs{Cache: d.Cache, State: t.TempDir()})()
+	there("another's", true, storeLock(d), noteOf(d))
+	if links, err := os.ReadDir(statesIn(d)); err != nil || len(links) != 1 {
+		t.Errorf("notes: %v, %v", links, err)
+	}
+}
+
+// TestUseStoreAtOnce: whoever uses the cache has its note there, and nobody removes anything from the store, though others leave.
+func TestUseStoreAtOnce(t *testing.T) {
+	d := Dirs{Cache: filepath.Join(t.TempDir(), "cache"), State: filepath.Join(t.TempDir(), "state")}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 50 {
+				release, err := useStore(t.Context(), d)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := os.Lstat(noteOf(d)); err != nil {
+					t.Error(err)
+				}
+				if _, err := flock.Try(storeLock(d), flock.Exclusive); !errors.Is(err, flock.ErrHeld) {
+					t.Errorf("somebody may remove from the store: %v", err)
+				}
+				release()
+			}
+		})
+	}
+	wg.Wait()
+	release, err := useStore(t.Context(), d) // alone: it takes back what others have left to each other
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	if _, err := os.Lstat(storeLock(d)); err == nil {
+		t.Error("the lock is left")
 	}
 }
