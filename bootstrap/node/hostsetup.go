@@ -11,6 +11,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/cri"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/images"
@@ -20,7 +21,7 @@ import (
 // log is not among them: it outlives the node.
 func (n *builder) filledByOthers() []string {
 	dirs := []string{
-		"/run/calico", "/run/nodeagent", "/usr/libexec/kubernetes",
+		"/run/calico", "/run/nodeagent", bootstrap.SharedPrograms,
 		"/var/lib/calico", "/var/lib/cni", "/var/lib/etcd", kubeletDir,
 		"/var/log/calico", "/var/log/containers", "/var/log/pods", "/var/lib/kube-proxy",
 	}
@@ -36,7 +37,7 @@ func (n *builder) filledByOthers() []string {
 
 // Where the container runtime looks for the configuration of pods' networks, and Calico's.
 const (
-	cniConfigs   = "/etc/cni/net.d"
+	cniConfigs   = bootstrap.CNIConfigs
 	calicoConfig = cniConfigs + "/10-calico.conflist"
 	// CalicoKubeconfig is by what its plugin speaks to the API: calico-node writes it.
 	CalicoKubeconfig = cniConfigs + "/calico-kubeconfig"
@@ -48,7 +49,7 @@ func madeByOthers() (files, dirs []string) {
 	return []string{
 			"/run/xtables.lock", // of iptables, which Felix runs
 			calicoConfig, CalicoKubeconfig,
-			"/opt/cni/bin/calico", "/opt/cni/bin/calico-ipam", "/opt/cni/bin/install",
+			bootstrap.CNIPrograms + "/calico", bootstrap.CNIPrograms + "/calico-ipam", bootstrap.CNIPrograms + "/install",
 		}, []string{
 			"/lib/modules", // a pod's mount wants it to be there
 			"/run/mount", "/run/netns",
@@ -152,7 +153,7 @@ func (n *builder) kernel(name string) engine.Step {
 	for _, s := range settings {
 		fmt.Fprintf(&text, "%s = %s\n", s.Name, s.Value)
 	}
-	files := []engine.File{{Path: "/etc/sysctl.d/90-slipway.conf", Data: []byte(text.String()), Mode: 0o644}}
+	files := []engine.File{{Path: bootstrap.SysctlFile, Data: []byte(text.String()), Mode: 0o644}}
 	return engine.Step{
 		Name: name,
 		Check: func(context.Context) ([]string, error) {

@@ -75,7 +75,7 @@ func lookForContainerd(ctx context.Context) func() (*cri.Found, error) {
 
 // hasResolver tells whether this host knows a resolver that pods could ask too.
 func hasResolver() bool {
-	for _, path := range []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"} {
+	for _, path := range bootstrap.Resolvers() {
 		f, err := os.Open(path)
 		if err != nil {
 			continue
