@@ -198,7 +198,7 @@ func checkLeavesKubeadm(t *testing.T, g group, hosts [4][]string) {
 func imageRefs(t testing.TB) map[string]string {
 	t.Helper()
 	var list []struct{ Component, Ref string }
-	if err := json.Unmarshal([]byte(slipway(t, "images", "list", "-o", "json").stdout), &list); err != nil {
+	if err := json.Unmarshal([]byte(slipway(t, "images", "list", "--bundle", string(testenv.NeedBundle(t)), "-o", "json").stdout), &list); err != nil {
 		t.Fatal(err)
 	}
 	out := map[string]string{}
