@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/mod/semver"
+
 	"slipway.dev/slipway/internal/testenv"
 )
 
@@ -103,9 +105,13 @@ func checkKubeadmCommands(t *testing.T, g group) {
 	}
 	const program = "/media/share/tools/usr/local/bin/kubeadm "
 	version := strings.TrimSpace(g.must(t, 1, program+"version -o short"))
-	for _, command := range []string{"certs check-expiration", "token list", "upgrade plan " + version + " --ignore-preflight-errors=SystemVerification"} {
+	ignored, warned := "SystemVerification", false
+	if semver.Compare(version, "v1.37.0") < 0 { // they do not know the bundle's CoreDNS yet, which is that of 1.37
+		ignored, warned = ignored+",CoreDNSUnsupportedPlugins,CoreDNSMigration", true
+	}
+	for _, command := range []string{"certs check-expiration", "token list", "upgrade plan " + version + " --ignore-preflight-errors=" + ignored} {
 		r := g.on(t, 1, program+command)
-		if r.code != 0 || strings.Contains(r.stdout+r.stderr, "WARNING") || regexp.MustCompile(`(?m)^W\d{4} `).MatchString(r.stderr) {
+		if r.code != 0 || strings.Contains(r.stdout+r.stderr, "WARNING") && !warned || regexp.MustCompile(`(?m)^W\d{4} `).MatchString(r.stderr) {
 			t.Errorf("kubeadm %s complains: %v", command, r)
 		}
 	}

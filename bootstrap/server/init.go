@@ -319,7 +319,7 @@ func (o InitOptions) specify(ctx context.Context, n bootstrap.Node, b *source) (
 		return nil, err
 	}
 	err = o.placeVirtualIP(&n, c, b.Bundle)
-	if err := errors.Join(err, o.preflight(ctx, &n, c, 0, external)); err != nil {
+	if err := errors.Join(err, o.preflight(ctx, &n, c, b, 0, external)); err != nil {
 		return nil, err
 	}
 	cas, err := certs.LoadAuthorities(certs.Host("/"), now, fleet.PKI(c).External()...)

@@ -246,7 +246,7 @@ func (j *joining) specify(ctx context.Context, n bootstrap.Node, b *source, prog
 		return nil, err
 	}
 	err = errors.Join(checkVersion(b.Bundle, c, j.ControlPlane), checkName(ctx, client, n.Name), j.placeVirtualIP(&n, c, b.Bundle))
-	err = errors.Join(err, j.preflight(ctx, &n, c, found.ClockSkew, sharedEtcd(c, shared)))
+	err = errors.Join(err, j.preflight(ctx, &n, c, b, found.ClockSkew, sharedEtcd(c, shared)))
 	if err != nil {
 		return nil, err
 	}

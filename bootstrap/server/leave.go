@@ -256,7 +256,8 @@ func (l *leaving) etcd(ctx context.Context, c kubernetes.Interface, progress fun
 // kubelet goes on too: nothing is reset then.
 func (l *leaving) node(ctx context.Context, c kubernetes.Interface, _ func(string)) error {
 	if !l.gone {
-		if _, err := c.CoreV1().Nodes().Get(ctx, l.spec.Node.Name, metav1.GetOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		_, err := c.CoreV1().Nodes().Get(ctx, l.spec.Node.Name, metav1.GetOptions{})
+		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err) {
 			return err
 		}
 		if err := node.StopKubelet(ctx); err != nil {
