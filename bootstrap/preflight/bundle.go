@@ -7,5 +7,6 @@ func bundle(_ context.Context, f Facts) []Finding {
 	if f.BundleVersion == f.ClusterVersion {
 		return nil
 	}
-	return []Finding{problem("the cluster runs kube-proxy %s on each node, which a bundle of Kubernetes %s does not have", f.ClusterVersion, f.BundleVersion)}
+	return []Finding{problem("the cluster runs kube-proxy %s on each node, which a bundle of Kubernetes %s does not have",
+		f.ClusterVersion, f.BundleVersion)}
 }

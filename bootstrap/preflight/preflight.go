@@ -116,8 +116,8 @@ func Checks() []Check {
 			Fault: fault.Error{ID: "preflight-etcd", Next: "look whether etcd runs there, lets this host in, and trusts the certificate; " +
 				"its address must be among the names of its own"}},
 		{What: "the bundle has what the cluster runs on each node", Run: bundle,
-			Fault: fault.Error{ID: "preflight-bundle", Next: "use a bundle of the cluster's version; or ignore this if this host pulls images from a registry " +
-				"that has it"}},
+			Fault: fault.Error{ID: "preflight-bundle",
+				Next: "use a bundle of the cluster's version; or ignore this if this host pulls images from a registry that has it"}},
 		{What: "there is no swap", Run: swap,
 			Fault: fault.Error{ID: "preflight-swap", Next: `turn it off with "swapoff -a", and take it out of /etc/fstab`}},
 		{What: "the ports of a node are free", Run: ports,
