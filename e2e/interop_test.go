@@ -14,8 +14,8 @@ import (
 	"slipway.dev/slipway/internal/testenv"
 )
 
-// kubeadmConfig suits hosts with version 1 of control groups, as those of the tests may be. The image of etcd is the
-// bundle's.
+// kubeadmConfig suits hosts with version 1 of control groups, as those of the tests may be. The images of etcd and
+// CoreDNS are the bundle's.
 const kubeadmConfig = `
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: ClusterConfiguration
@@ -24,6 +24,7 @@ kubernetesVersion: VERSION
 controlPlaneEndpoint: ADDRESS:6443
 networking: {podSubnet: 10.244.0.0/16}
 etcd: {local: {imageTag: "ETCD"}}
+dns: {imageTag: "COREDNS"}
 ---
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -158,7 +159,7 @@ func (g group) writeKubeadm(t testing.TB, i int, kubelet string) {
 	refs := imageRefs(t)
 	tag := func(component string) string { return refs[component][strings.LastIndex(refs[component], ":")+1:] }
 	address := strings.Fields(g.must(t, i, "hostname -I"))[0]
-	config := strings.NewReplacer("VERSION", tag("kube-apiserver"), "ADDRESS", address, "ETCD", tag("etcd"),
+	config := strings.NewReplacer("VERSION", tag("kube-apiserver"), "ADDRESS", address, "ETCD", tag("etcd"), "COREDNS", tag("coredns"),
 		"failSwapOn: false", "failSwapOn: false\n"+kubelet).Replace(kubeadmConfig)
 	manifest, err := os.ReadFile(filepath.Join(g.share, "calico/calico-vxlan.yaml"))
 	if err != nil {
