@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -48,12 +47,6 @@ func passing(err error, after time.Duration) bool {
 		return after < settling
 	}
 	return busy(err) || unreachable(err)
-}
-
-// isTaken: the address of a Service was given to another request. That may be our own, of a run that was ended in the middle of it: it
-// either succeeds yet, or gives the address back.
-func isTaken(err error) bool {
-	return apierrors.IsInvalid(err) && strings.Contains(err.Error(), "provided IP is already allocated")
 }
 
 // busy: the API server answered that it cannot now.
