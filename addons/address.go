@@ -9,7 +9,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 )
 
@@ -51,6 +50,6 @@ func (c *client) freeAddresses(ctx context.Context, services dynamic.ResourceInt
 
 func isFor(address, service *unstructured.Unstructured) bool {
 	parent, _, err := unstructured.NestedStringMap(address.Object, "spec", "parentRef")
-	return err == nil && schema.GroupResource{Group: parent["group"], Resource: parent["resource"]} == schema.GroupResource{Resource: "services"} &&
+	return err == nil && parent["group"] == "" && parent["resource"] == "services" &&
 		parent["namespace"] == service.GetNamespace() && parent["name"] == service.GetName()
 }
