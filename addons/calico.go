@@ -13,12 +13,9 @@ import (
 // calico is upstream's manifest for the Kubernetes datastore, patched: see the constructors of the
 // patches for what and why.
 func calico(cfg Config, manifests Manifests) (Addon, error) {
-	path := "calico/calico-vxlan.yaml"
-	if cfg.Typha {
-		path = "calico/calico-typha.yaml"
-	}
+	path := calicoPath(cfg)
 	set, err := withDirect(cfg, func(cfg Config) ([]*unstructured.Unstructured, error) {
-		set, err := upstream(manifests, "calico-manifests", path)
+		set, err := upstream(manifests, calicoManifests, path)
 		if err != nil {
 			return nil, err
 		}
@@ -30,10 +27,20 @@ func calico(cfg Config, manifests Manifests) (Addon, error) {
 	return Addon{Objects: set, Waits: calicoWaits(cfg)}, nil
 }
 
+// calicoManifests is the component of the bundle.
+const calicoManifests = "calico-manifests"
+
+func calicoPath(cfg Config) string {
+	if cfg.Typha {
+		return "calico/calico-typha.yaml"
+	}
+	return "calico/calico-vxlan.yaml"
+}
+
 func calicoWaits(cfg Config) []Wait {
 	waits := []Wait{
 		{Kind: KindDaemonSet, Name: "calico-node", Min: cfg.Nodes},
-		{Kind: KindDeployment, Name: "calico-kube-controllers", Min: 1},
+		{Kind: KindDeployment, Name: kubeControllers, Min: 1},
 	}
 	if cfg.Typha {
 		waits = append(waits, Wait{Kind: KindDeployment, Name: "calico-typha", Min: typhaReplicas(cfg.Nodes)})
@@ -48,7 +55,7 @@ func patchCalico(cfg Config, set []*unstructured.Unstructured) error {
 	if err := edit(set, "DaemonSet", "calico-node", calicoNodePatches(cfg)...); err != nil {
 		return err
 	}
-	if err := edit(set, "Deployment", "calico-kube-controllers", kubeControllersPatches(cfg)...); err != nil {
+	if err := edit(set, "Deployment", kubeControllers, kubeControllersPatches(cfg)...); err != nil {
 		return err
 	}
 	if !cfg.Typha {
@@ -92,19 +99,40 @@ func podsWaitForPolicy(m *corev1.ConfigMap) error {
 	return nil
 }
 
-// kubeControllersPatches: the controllers run on the pod network, where an API server on the node's
-// loopback is out of reach; there they use the service address as upstream does.
+const kubeControllers = "calico-kube-controllers"
+
+// kubeControllersPatches: where each node has the API on its loopback, the controllers run on the network of their node, as upstream's do
+// with an etcd of their own. So they wait neither for Calico nor for kube-proxy, and do not end a launch. Elsewhere they
+// are on the pod network, as upstream has them.
 func kubeControllersPatches(cfg Config) []patch[appsv1.Deployment] {
-	const name = "calico-kube-controllers"
-	pod := func(d *appsv1.Deployment) *corev1.PodSpec { return &d.Spec.Template.Spec }
-	patches := []patch[appsv1.Deployment]{
-		func(d *appsv1.Deployment) error { return setComponentImage(cfg, pod(d), name, name) },
-		func(d *appsv1.Deployment) error { return quickStart(pod(d), name) },
+	on := func(change func(Config, *corev1.PodSpec) error) patch[appsv1.Deployment] {
+		return func(d *appsv1.Deployment) error { return change(cfg, &d.Spec.Template.Spec) }
 	}
-	if !cfg.apiOnLoopback() {
-		patches = append(patches, func(d *appsv1.Deployment) error { return setAPIServer(cfg, pod(d), name) })
+	patches := []patch[appsv1.Deployment]{
+		on(func(cfg Config, pod *corev1.PodSpec) error {
+			return setComponentImage(cfg, pod, kubeControllers, kubeControllers)
+		}),
+		on(func(_ Config, pod *corev1.PodSpec) error { return quickStart(pod, kubeControllers) }),
+	}
+	if cfg.apiOnLoopback() && cfg.DirectHost == "" {
+		patches = append(patches, on(onNodeNetwork))
+	}
+	if !cfg.apiOnLoopback() || cfg.DirectHost == "" {
+		patches = append(patches, on(func(cfg Config, pod *corev1.PodSpec) error { return setAPIServer(cfg, pod, kubeControllers) }))
 	}
 	return patches
+}
+
+func onNodeNetwork(_ Config, pod *corev1.PodSpec) error {
+	if pod.HostNetwork || pod.DNSPolicy != "" {
+		return fmt.Errorf("pod of %q: its network is not as expected in the manifest", kubeControllers)
+	}
+	pod.HostNetwork = true
+	// A node is not ready before it has a pod network.
+	pod.Tolerations = append(pod.Tolerations, corev1.Toleration{
+		Key: corev1.TaintNodeNotReady, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule,
+	})
+	return nil
 }
 
 // setComponentImage uses the bundle's image of a component.
@@ -129,13 +157,13 @@ func setAPIServer(cfg Config, pod *corev1.PodSpec, name string) error {
 	return addEnv(c, "KUBERNETES_SERVICE_PORT", strconv.Itoa(cfg.APIPort))
 }
 
-// upstream reads one manifest of a component of the bundle.
-func upstream(manifests Manifests, component, path string) ([]*unstructured.Unstructured, error) {
+// upstream reads one manifest of a component of the bundle: those documents in it that have all the words.
+func upstream(manifests Manifests, component, path string, words ...string) ([]*unstructured.Unstructured, error) {
 	text, ok := manifests[component][path]
 	if !ok {
 		return nil, fmt.Errorf("no %q in component %q", path, component)
 	}
-	set, err := decode(text)
+	set, err := decode(text, words...)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

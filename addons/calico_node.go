@@ -3,7 +3,6 @@ package addons
 import (
 	_ "embed"
 	"fmt"
-	"net/netip"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -20,10 +19,15 @@ func calicoNodePatches(cfg Config) []patch[appsv1.DaemonSet] {
 	on := func(change func(Config, *corev1.PodSpec) error) patch[appsv1.DaemonSet] {
 		return func(d *appsv1.DaemonSet) error { return change(cfg, &d.Spec.Template.Spec) }
 	}
+	installer := installsPlugin
+	if cfg.PluginInstalled {
+		installer = withoutInstaller
+	}
 	return []patch[appsv1.DaemonSet]{
 		on(withoutBPF),
 		on(withoutIPAMUpgrade),
-		on(calicoNodeImages),
+		on(installer),
+		on(calicoNodeImage),
 		on(calicoNodeAPIServer),
 		on(calicoPool),
 		on(calicoPool6),
@@ -57,32 +61,11 @@ func withoutIPAMUpgrade(_ Config, pod *corev1.PodSpec) error {
 	return dropVolume(pod, "host-local-net-dir")
 }
 
-func calicoNodeImages(cfg Config, pod *corev1.PodSpec) error {
-	if err := setComponentImage(cfg, pod, "install-cni", "calico-cni"); err != nil {
-		return err
-	}
+func calicoNodeImage(cfg Config, pod *corev1.PodSpec) error {
 	return setComponentImage(cfg, pod, calicoNode, calicoNode)
 }
 
-func calicoNodeAPIServer(cfg Config, pod *corev1.PodSpec) error {
-	bracketed := cfg
-	bracketed.APIHost = inBrackets(cfg.APIHost)
-	if err := setAPIServer(bracketed, pod, "install-cni"); err != nil {
-		return err
-	}
-	return setAPIServer(cfg, pod, calicoNode)
-}
-
-// inBrackets gives a form of the host that can stand in the brackets of a URL: install-cni always writes them, and with an IPv4
-// address or a name in them no program of today understands what it wrote. On a node that restarts, where the CNI plugin
-// is already in use, it would fail until calico-node has written the file again, and the kubelet tries such a pod again only
-// after 10 to 15 s. A name is left as it is: there is no such form of it.
-func inBrackets(host string) string {
-	if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() {
-		return netip.AddrFrom16(ip.As16()).String()
-	}
-	return host
-}
+func calicoNodeAPIServer(cfg Config, pod *corev1.PodSpec) error { return setAPIServer(cfg, pod, calicoNode) }
 
 // calicoPool says from which addresses pods get theirs and how nodes carry their traffic. The
 // address of the Node object is the one the cluster was told to use, so nothing is detected.

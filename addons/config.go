@@ -47,6 +47,10 @@ type Config struct {
 	DirectHost string
 	DirectPort int
 
+	// PluginInstalled says that every node has Calico's CNI plugin, and PluginConfiguration under the name StagedConfiguration, when
+	// the kubelet starts.
+	PluginInstalled bool
+
 	Images            map[string]string // component of the bundle -> image reference
 	KubernetesVersion string
 	FeatureGates      map[string]bool // of kube-proxy

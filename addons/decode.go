@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -13,8 +14,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// decode reads a stream of YAML documents; documents without content are passed over.
-func decode(text []byte) ([]*unstructured.Unstructured, error) {
+// decode reads a stream of YAML documents; documents without content, or without one of the words, are passed over.
+func decode(text []byte, words ...string) ([]*unstructured.Unstructured, error) {
 	var out []*unstructured.Unstructured
 	r := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(text)))
 	for n := 1; ; n++ {
@@ -24,6 +25,9 @@ func decode(text []byte) ([]*unstructured.Unstructured, error) {
 		}
 		if err != nil {
 			return nil, fmt.Errorf("document %d: %w", n, err)
+		}
+		if slices.ContainsFunc(words, func(word string) bool { return !bytes.Contains(doc, []byte(word)) }) {
+			continue
 		}
 		u, err := decodeOne(doc)
 		if err != nil {

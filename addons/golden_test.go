@@ -59,7 +59,7 @@ func goldenOf(t *testing.T, a addons.Addon) []byte {
 			out[name] = s
 		case name == "ConfigMap/calico-config":
 			data := maps.Clone(u.Object["data"].(map[string]any))
-			delete(data, "cni_network_config") // TestCNIConfigurationIsJSON looks at it
+			delete(data, "cni_network_config") // TestPluginConfiguration looks at it
 			out[name] = data
 		case u.GetKind() == "ConfigMap":
 			out[name] = u.Object["data"]

@@ -56,11 +56,14 @@ func Render(cfg Config, manifests Manifests) ([]Addon, error) {
 	for _, r := range renderers {
 		a, err := r.render(cfg, manifests)
 		if err != nil {
-			return nil, fault.New("addon-manifest-unexpected", fmt.Sprintf("render addon %q", r.name), err,
-				"use a bundle built by this version of slipway: slipway images build")
+			return nil, unexpected(fmt.Sprintf("render addon %q", r.name), err)
 		}
 		a.Name = r.name
 		out = append(out, a)
 	}
 	return out, nil
+}
+
+func unexpected(op string, err error) error {
+	return fault.New("addon-manifest-unexpected", op, err, "use a bundle built by this version of slipway: slipway images build")
 }

@@ -40,7 +40,7 @@ func local() addons.Config {
 		ControlPlanes:     1,
 		Nodes:             1,
 
-		NodePortsEverywhere: true,
+		NodePortsEverywhere: true, PluginInstalled: true,
 	}
 }
 
@@ -49,7 +49,7 @@ func large() addons.Config {
 	c := local()
 	c.APIHost, c.ControlPlanes, c.Nodes = "127.0.0.1", 3, 450
 	c.UpstreamDNS, c.Typha, c.ConntrackLimits = true, true, true
-	c.NodePortsEverywhere = false
+	c.NodePortsEverywhere, c.PluginInstalled = false, false
 	c.VXLANMode, c.MTU = addons.VXLANCrossSubnet, 1400
 	return c
 }

@@ -109,6 +109,7 @@ func newNodeBalance(o *options) *cobra.Command {
 	f.StringVar(&b.Kubeconfig, "kubeconfig", "", "with which the list of servers is followed")
 	f.StringVar(&b.CA, "ca", "", "authority of the servers' certificates")
 	f.StringVar(&b.Prefer, "prefer", "", "server to take as long as it is healthy")
+	f.StringVar(&b.Await, "await", "", "address that accepts connections as soon as the first server is about to: then clients wait for it")
 	return c
 }
 

@@ -24,6 +24,7 @@ func TestCluster(t *testing.T) {
 	}{
 		{"kubeconfig", checkMerged},
 		{"ready", checkReady},
+		{"network plugin", checkPlugin},
 		{"name taken", checkNameTaken},
 		{"commands", checkCommands},
 		{"load image", loadEcho},

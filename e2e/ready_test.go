@@ -21,6 +21,24 @@ func checkReady(t *testing.T, c cluster) {
 	t.Log(c.kubectl(t, "get", "nodes,pods", "-A", "-o", "wide"))
 }
 
+// checkPlugin wants that the network's plugin is where all machines share it, and that no pod puts it there.
+func checkPlugin(t *testing.T, c cluster) {
+	pods, err := client(t).CoreV1().Pods("kube-system").List(t.Context(), metav1.ListOptions{LabelSelector: "k8s-app=calico-node"})
+	if err != nil || len(pods.Items) != 3 {
+		t.Fatalf("%d pods of Calico's: %v", len(pods.Items), err)
+	}
+	for _, p := range pods.Items {
+		if n := len(p.Spec.InitContainers); n > 0 {
+			t.Errorf("pod %s has %d init containers", p.Name, n)
+		}
+		const look = "stat -c %h /opt/cni/bin/calico; stat -c %a /etc/cni/net.d/calico-kubeconfig; ls /etc/cni/net.d; ls -d /run/calico/*/"
+		want := "2\n600\n10-calico.conflist\ncalico-kubeconfig\n/run/calico/endpoint-status/\n" // two names of one file: a copy has one
+		if got := slipway(t, "ssh", c.name, p.Spec.NodeName, "--", look).stdout; got != want {
+			t.Errorf("%s: got %q, want %q", p.Spec.NodeName, got, want)
+		}
+	}
+}
+
 // checkNodes waits until so many nodes are Ready, each with a real version that begins with prefix.
 func checkNodes(t *testing.T, want int, prefix string) {
 	t.Helper()

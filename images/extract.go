@@ -13,7 +13,7 @@ import (
 	"slipway.dev/slipway/internal/fault"
 )
 
-// Extract puts a component of kind files or rootfs below dest. Everything is written and checked in a folder beside
+// Extract puts a component of kind files or rootfs, or Plugin, below dest. Everything is written and checked in a folder beside
 // it first; then each file is put in its place at once, over an older one if need be.
 func (b *Bundle) Extract(ctx context.Context, component, dest string) error {
 	return b.Install(ctx, component, dest, func(...string) error { return nil })
@@ -21,7 +21,7 @@ func (b *Bundle) Extract(ctx context.Context, component, dest string) error {
 
 // Install is Extract that tells keep of all files that are about to be made or replaced.
 func (b *Bundle) Install(ctx context.Context, component, dest string, keep func(paths ...string) error) error {
-	p, err := b.partOf(component, KindFiles, KindRootfs)
+	p, err := b.hostPart(component)
 	if err != nil {
 		return err
 	}
@@ -71,6 +71,10 @@ func (b *Bundle) extractTo(ctx context.Context, p part, dir string) ([]string, e
 		return nil, err
 	}
 	defer t.Close()
+	if p.Name == Plugin {
+		err := b.extractPlugin(ctx, p, t)
+		return t.files, err
+	}
 	if err := b.walk(ctx, p, t.add); err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -42,6 +43,32 @@ func TestExtract(t *testing.T) {
 	wantInstalled(t, b, dest, true)
 	f.write(filepath.Join(dest, "bin/su"), []byte("changed by hand"))
 	wantInstalled(t, b, dest, false)
+}
+
+// TestExtractPlugin wants of the plugin's image only the plugin.
+func TestExtractPlugin(t *testing.T) {
+	plugin := file("opt/cni/bin/calico")
+	plugin.Mode = 0o755
+	f := newFake(t)
+	f.add(images.Plugin, images.KindImage, file("etc/ssl/certs/ca-certificates.crt"), file("opt/cni/bin/install"), plugin,
+		link(tar.TypeLink, "opt/cni/bin/calico-ipam", "opt/cni/bin/calico"))
+	b, dest := f.open(), t.TempDir()
+	if err := b.Extract(t.Context(), images.Plugin, dest); err != nil {
+		t.Fatal(err)
+	}
+	wantEntries(t, filepath.Join(dest, "opt/cni/bin"), "calico", "calico-ipam")
+	wantEntries(t, dest, "opt", "usr") // with the note of what is installed
+	info, err := os.Stat(filepath.Join(dest, "opt/cni/bin/calico-ipam"))
+	if err != nil || info.Mode() != 0o755 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if ok, err := b.Installed(images.Plugin, dest); err != nil || !ok {
+		t.Errorf("installed: %v, %v", ok, err)
+	}
+
+	f = newFake(t)
+	f.add(images.Plugin, images.KindImage, plugin)
+	wantStoreFault(t, f.open().Extract(t.Context(), images.Plugin, t.TempDir()), "extract-failed")
 }
 
 func wantInstalled(t *testing.T, b *images.Bundle, dest string, want bool) {
@@ -129,10 +156,14 @@ func neighbours(t *testing.T) (dest, out string) {
 	return dest, out
 }
 
-func wantEntries(t *testing.T, dir, want string) {
+func wantEntries(t *testing.T, dir string, want ...string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 1 || entries[0].Name() != want {
-		t.Errorf("%s has %v, %v", dir, entries, err)
+	var got []string
+	for _, e := range entries {
+		got = append(got, e.Name())
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%s has %q, %v", dir, got, err)
 	}
 }

@@ -59,7 +59,7 @@ func look(dest, name string) (stampedFile, error) {
 
 // Installed says whether dest has this very component, by the stamp of Extract and the sizes and modes of the files.
 func (b *Bundle) Installed(component, dest string) (bool, error) {
-	p, err := b.partOf(component, KindFiles, KindRootfs)
+	p, err := b.hostPart(component)
 	if err != nil {
 		return false, err
 	}

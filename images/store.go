@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 
@@ -46,7 +47,7 @@ func unneededPlugins() []string {
 	}
 }
 
-// makeStore fills a new containerd directory with all images of the bundle, by the bundle's own containerd.
+// makeStore fills a new containerd directory with the images of the bundle that machines run, by the bundle's own containerd.
 func (b *Bundle) makeStore(ctx context.Context, program, root string, report func(string)) error {
 	state, err := os.MkdirTemp("", "slipway-store-") // a socket's path is short
 	if err != nil {
@@ -59,7 +60,8 @@ func (b *Bundle) makeStore(ctx context.Context, program, root string, report fun
 	}
 	err = c.wait(ctx)
 	if err == nil {
-		err = b.Import(ctx, c.socket, nil, report)
+		run := slices.DeleteFunc(b.names(KindImage), func(name string) bool { return name == Plugin })
+		err = b.Import(ctx, c.socket, run, report)
 	}
 	return errors.Join(err, c.stop())
 }

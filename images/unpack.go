@@ -18,8 +18,8 @@ import (
 // Unpacked is a bundle as the directories that machines on this computer share. Nobody writes to them.
 type Unpacked struct {
 	Rootfs     string // root file system of a machine
-	Files      string // host binaries, to be laid over it; see ForNodes
-	Containerd string // a complete /var/lib/containerd; see CloneContainerd
+	Files      string // host binaries, to be laid over it; see ForNodes and Plugin
+	Containerd string // a complete /var/lib/containerd, without the image of Plugin; see CloneContainerd
 }
 
 // Unpack makes those directories below dir, once for each bundle: a second call finds them, and a call at the same
@@ -36,9 +36,12 @@ func (b *Bundle) Unpack(ctx context.Context, dir string, report func(string)) (*
 	return unpackedIn(final), nil
 }
 
+// unpacking is the version of what Unpack makes of a bundle. What an older one has made stays, for the machines that use it.
+const unpacking = "2"
+
 // UnpackedIn is the directory below dir that Unpack makes of this bundle.
 func (b *Bundle) UnpackedIn(dir string) string {
-	return filepath.Join(dir, strings.TrimPrefix(b.digest, "sha256:")[:12])
+	return filepath.Join(dir, strings.TrimPrefix(b.digest, "sha256:")[:12]+"-"+unpacking)
 }
 
 func unpackedIn(dir string) *Unpacked {
@@ -108,7 +111,11 @@ func (b *Bundle) unpackInto(ctx context.Context, dir string, report func(string)
 }
 
 func (b *Bundle) unpackFiles(ctx context.Context, dir string, report func(string)) error {
-	for _, name := range b.ForNodes() {
+	names := b.ForNodes()
+	if b.hasPlugin() {
+		names = append(names, Plugin)
+	}
+	for _, name := range names {
 		if name == "containerd" {
 			continue
 		}

@@ -12,7 +12,7 @@ import (
 	"slipway.dev/slipway/internal/fault"
 )
 
-// Config is what a balancer works with. All but CA, Prefer, Report and Ready are required.
+// Config is what a balancer works with. All but CA, Prefer, Await, Report and Ready are required.
 type Config struct {
 	// Listen is where clients connect, for example 127.0.0.1:6444.
 	Listen string
@@ -25,14 +25,21 @@ type Config struct {
 	CA string
 	// Prefer is the server that new connections go to while it is up: on a control plane, its own.
 	Prefer string
+	// Await is an address, host:port, where something accepts connections as soon as a first server is about to: on a control plane, its own
+	// etcd. From then on clients are kept waiting for that server, for some seconds at most, and not refused.
+	Await string
 	// Report is called with each event, one at a time; nothing goes on until it returns.
 	Report func(Event)
 	// Ready is called once: from then on clients can connect whenever a server accepts connections.
 	Ready func()
 }
 
-// retryEvery is how long it takes until something is tried again that cannot be waited for.
-const retryEvery = time.Second
+const (
+	// retryEvery is how long it takes until something is tried again that cannot be waited for.
+	retryEvery = time.Second
+	// informedWithin is how long the first server has to know what it allows, see mayOpen.
+	informedWithin = time.Minute
+)
 
 // balancer is one run of Run.
 type balancer struct {
@@ -40,6 +47,7 @@ type balancer struct {
 	pool    *pool
 	prober  *prober
 	door    *door
+	began   time.Time
 	running sync.WaitGroup
 }
 
@@ -67,6 +75,7 @@ func Run(ctx context.Context, c Config) error {
 		b.trouble("let clients connect", b.door.open())
 	}
 	b.running.Go(func() { b.follow(ctx) })
+	b.running.Go(func() { b.awaitFirst(ctx) })
 	if c.Ready != nil {
 		c.Ready()
 	}
@@ -84,7 +93,7 @@ func newBalancer(c Config) *balancer {
 			report(e)
 		}
 	}
-	return &balancer{Config: c, pool: newPool(c.Prefer, c.Report), prober: newProber(c.CA)}
+	return &balancer{Config: c, pool: newPool(c.Prefer, c.Report), prober: newProber(c.CA), began: time.Now()}
 }
 
 // take makes servers those that connections go to.
@@ -110,7 +119,7 @@ func (b *balancer) attend(ctx context.Context, s *server) {
 		if ctx.Err() != nil {
 			return
 		}
-		if accepts(err) {
+		if b.mayOpen(err) {
 			b.trouble("let clients connect", b.door.open())
 		}
 		if err != nil {
@@ -127,6 +136,16 @@ func (b *balancer) attend(ctx context.Context, s *server) {
 			return
 		}
 	}
+}
+
+// mayOpen tells by the answer of a server whether clients may connect. The first one after a boot forbids everything for a moment, and who
+// is forbidden something asks again as late as one who is refused. Later on a server that can do anything is better than none.
+func (b *balancer) mayOpen(answer error) bool {
+	if b.door.opening() > 0 || time.Since(b.began) > informedWithin {
+		return accepts(answer)
+	}
+	var u *unready
+	return answer == nil || errors.As(answer, &u) && u.informed
 }
 
 // accepts tells whether a server accepted a connection, whatever came of it.
@@ -178,6 +197,25 @@ func (b *balancer) accept(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-time.After(retryEvery):
+		}
+	}
+}
+
+// awaitFirst keeps clients waiting as soon as the first server is about to come. Who is refused, as the kubelet at a boot, asks again
+// only seconds after the server is there. It would be too early to keep clients before: a kubelet that waits for an answer
+// mounts nothing, and so does not start the server.
+func (b *balancer) awaitFirst(ctx context.Context) {
+	if b.Await == "" {
+		return
+	}
+	for b.door.opening() == 0 && ctx.Err() == nil {
+		if b.anyAccepts(ctx, []string{b.Await}) {
+			b.trouble("let clients wait", b.door.keep(ctx, keepFor))
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(knockEvery):
 		}
 	}
 }

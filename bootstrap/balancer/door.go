@@ -15,6 +15,9 @@ const (
 	knockEvery = 100 * time.Millisecond
 	// knockFor ends that haste: a server that has not come back by then is asked as often as any, by all nodes of a large cluster.
 	knockFor = time.Minute
+	// keepFor is how long clients are kept waiting for the first server. It is less than the 10 s after which Go's clients give a TLS
+	// handshake up.
+	keepFor = 8 * time.Second
 	// backlog is how many clients may wait to be accepted; the kernel's own limit, net.core.somaxconn, is the same by default.
 	backlog = 4096
 )
@@ -46,10 +49,7 @@ func (d *door) shut(times int) error {
 	if !d.shutAt.IsZero() || d.times != times {
 		return nil
 	}
-	// Linux ends the listening of a socket so, and keeps its port. That others may use it as well, as far as nobody listens, is for
-	// connections of the time before.
-	err := d.control(func(fd int) error { return errors.Join(unix.Shutdown(fd, unix.SHUT_RD), reuse(fd, 0)) })
-	if err != nil {
+	if err := d.refuse(); err != nil {
 		return err
 	}
 	d.shutAt, d.opened = time.Now(), make(chan struct{})
@@ -62,13 +62,38 @@ func (d *door) open() error {
 	if d.shutAt.IsZero() {
 		return nil
 	}
-	if err := d.control(func(fd int) error { return errors.Join(reuse(fd, 1), unix.Listen(fd, backlog)) }); err != nil {
+	if err := d.listen(); err != nil {
 		return err
 	}
 	d.shutAt = time.Time{}
 	d.times++
 	close(d.opened)
 	return nil
+}
+
+// keep lets clients come who are not accepted until the door is opened. After d, or when ctx ends, those who still wait are refused as all others.
+func (d *door) keep(ctx context.Context, patience time.Duration) error {
+	d.mu.Lock()
+	opened, err := d.opened, error(nil)
+	if !d.shutAt.IsZero() {
+		err = d.listen()
+	}
+	d.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+	case <-opened:
+		return nil
+	case <-time.After(patience):
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.opened != opened || d.shutAt.IsZero() {
+		return nil
+	}
+	return d.refuse()
 }
 
 // opening is how often the door was opened.
@@ -114,6 +139,16 @@ func (d *door) control(f func(fd int) error) error {
 	}
 	var did error
 	return errors.Join(c.Control(func(fd uintptr) { did = f(int(fd)) }), did)
+}
+
+func (d *door) listen() error {
+	return d.control(func(fd int) error { return errors.Join(reuse(fd, 1), unix.Listen(fd, backlog)) })
+}
+
+// refuse ends the listening of the socket and keeps its port, which Linux can. That others may use it as well, as far as nobody
+// listens, is for connections of the time before.
+func (d *door) refuse() error {
+	return d.control(func(fd int) error { return errors.Join(unix.Shutdown(fd, unix.SHUT_RD), reuse(fd, 0)) })
 }
 
 func reuse(fd, value int) error {

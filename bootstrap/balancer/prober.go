@@ -44,12 +44,20 @@ func (p *prober) ask(ctx context.Context, address string) error {
 		return cause(err)
 	}
 	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<16)) // so that the connection can be used again
+	checks, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<16)) // also so that the connection can be used again
 	if resp.StatusCode != http.StatusOK {
-		return errors.New("/readyz says " + resp.Status)
+		return &unready{status: resp.Status, informed: bytes.Contains(checks, []byte("[+]informer-sync ok\n"))}
 	}
 	return nil
 }
+
+// unready is what a server says that is not ready. It lists its checks then, a line each (k8s.io/apiserver/pkg/server/healthz).
+type unready struct {
+	status   string
+	informed bool // it knows the rules by which it allows requests, and does not forbid all of them
+}
+
+func (u *unready) Error() string { return "/readyz says " + u.status }
 
 // Ask says why the API server at host:port, whose certificate the authority in caFile has signed, is not ready, or nothing.
 // It takes two seconds at most.

@@ -90,11 +90,14 @@ func runsFrom(path string) bool {
 func (n *builder) loadBalancer(name string, needs ...string) engine.Step {
 	const unit = "slipway-balancer.service"
 	s := n.service(name, engine.Unit{Name: unit, Files: []string{balancerUnit, bootstrap.Program}}, nil, func() ([]engine.File, error) {
-		prefer := ""
+		own := ""
 		if n.Node.ControlPlane {
-			prefer = " --prefer " + n.ownAPI()
+			own = " --prefer " + n.ownAPI()
+			if !n.externalEtcd() {
+				own += " --await " + net.JoinHostPort(loopback, strconv.Itoa(bootstrap.EtcdMetricsPort))
+			}
 		}
-		text := fmt.Sprintf(balancerUnitText, net.JoinHostPort(loopback, strconv.Itoa(bootstrap.BalancerPort)), prefer)
+		text := fmt.Sprintf(balancerUnitText, net.JoinHostPort(loopback, strconv.Itoa(bootstrap.BalancerPort)), own)
 		return []engine.File{{Path: balancerUnit, Data: []byte(text), Mode: 0o644}}, nil
 	}, needs...)
 	check, do := s.Check, s.Do

@@ -51,7 +51,24 @@ func (n *builder) readRefs() {
 }
 
 func (n *builder) renderAddons(ctx context.Context) ([]addons.Addon, error) {
-	manifests := addons.Manifests{}
+	manifests, err := n.manifestsOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := n.addonsConfig()
+	if err != nil {
+		return nil, err
+	}
+	list, err := addons.Render(cfg, manifests)
+	if n.Cluster.NoCNI {
+		list = slices.DeleteFunc(list, func(a addons.Addon) bool { return a.Name == "calico" })
+	}
+	return list, err
+}
+
+// manifestsOf reads what the bundle has of upstream's.
+func (n *builder) manifestsOf(ctx context.Context) (addons.Manifests, error) {
+	out := addons.Manifests{}
 	for _, c := range n.bundle.Components() {
 		if c.Kind != images.KindManifests {
 			continue
@@ -60,11 +77,15 @@ func (n *builder) renderAddons(ctx context.Context) ([]addons.Addon, error) {
 		if err != nil {
 			return nil, err
 		}
-		manifests[c.Name] = files
+		out[c.Name] = files
 	}
+	return out, nil
+}
+
+func (n *builder) addonsConfig() (addons.Config, error) {
 	host, port, err := n.endpoint()
 	if err != nil {
-		return nil, err
+		return addons.Config{}, err
 	}
 	c := n.Cluster
 	direct, directPort := "", 0
@@ -74,18 +95,14 @@ func (n *builder) renderAddons(ctx context.Context) ([]addons.Addon, error) {
 		}
 		host, port = loopback, bootstrap.BalancerPort
 	}
-	list, err := addons.Render(addons.Config{
+	return addons.Config{
 		DirectHost: direct, DirectPort: directPort, Approver: c.Balanced && !c.Closed, VirtualIP: c.VirtualIP.Addr(),
-		LoadBalancers: c.LoadBalancers, NodePortsEverywhere: c.Closed,
+		LoadBalancers: c.LoadBalancers, NodePortsEverywhere: c.Closed, PluginInstalled: n.hasPlugin(),
 		PodCIDR: c.PodCIDR, PodCIDR6: c.IPv6.Pods, ServiceCIDR: c.ServiceCIDR, DNSIP: c.DNSIP(), DNSDomain: c.DNSDomain,
 		APIHost: host, APIPort: port, Images: n.refs, KubernetesVersion: c.KubernetesVersion,
 		ControlPlanes: len(c.ControlPlanes), Nodes: len(c.ControlPlanes) + c.Workers,
 		FeatureGates: c.Settings.ProxyGates(c.KubernetesVersion), UpstreamDNS: c.UpstreamDNS, Typha: c.Typha, ConntrackLimits: !n.Node.Shared,
-	}, manifests)
-	if c.NoCNI {
-		list = slices.DeleteFunc(list, func(a addons.Addon) bool { return a.Name == "calico" })
-	}
-	return list, err
+	}, nil
 }
 
 func (n *builder) endpoint() (string, int, error) {

@@ -185,7 +185,7 @@ func (n *builder) imagesOfNode(chosen func(component string) bool) []string {
 func (n *builder) runs(component string) bool {
 	switch {
 	case controlPlaneOnly(component) && !n.Node.ControlPlane, component == "etcd" && n.externalEtcd(),
-		component == "keepalived" && !n.hasVirtualIP():
+		component == "keepalived" && !n.hasVirtualIP(), component == images.Plugin && n.hasPlugin():
 		return false
 	}
 	return true

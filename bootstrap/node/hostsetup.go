@@ -45,15 +45,18 @@ const (
 
 // madeByOthers are single files and directories that they make in places where others keep theirs too. Directories go if
 // nothing else is in them.
-func madeByOthers() (files, dirs []string) {
-	return []string{
-			"/run/xtables.lock", // of iptables, which Felix runs
-			calicoConfig, CalicoKubeconfig,
-			bootstrap.CNIPrograms + "/calico", bootstrap.CNIPrograms + "/calico-ipam", bootstrap.CNIPrograms + "/install",
-		}, []string{
-			"/lib/modules", // a pod's mount wants it to be there
-			"/run/mount", "/run/netns",
-		}
+func (n *builder) madeByOthers() (files, dirs []string) {
+	files = []string{
+		"/run/xtables.lock", // of iptables, which Felix runs
+		calicoConfig, CalicoKubeconfig,
+	}
+	if !n.hasPlugin() {
+		files = append(files, bootstrap.CNIPrograms+"/calico", bootstrap.CNIPrograms+"/calico-ipam", bootstrap.CNIPrograms+"/install")
+	}
+	return files, []string{
+		"/lib/modules", // a pod's mount wants it to be there
+		"/run/mount", "/run/netns",
+	}
 }
 
 const kubeletDir = "/var/lib/kubelet"
@@ -77,7 +80,7 @@ func (n *builder) directories(name string, also ...string) engine.Step {
 			if err := n.noteRuntime(name); err != nil {
 				return err
 			}
-			files, dirs := madeByOthers()
+			files, dirs := n.madeByOthers()
 			return errors.Join(n.host.Keep(name, files...), n.host.KeepDirs(name, dirs...), n.host.Claim(name, claimed...))
 		},
 	}
@@ -217,9 +220,13 @@ func loadConntrack() {
 
 // programs are the components that the node needs: of ForNodes those that are not there otherwise.
 func (n *builder) programs() []string {
-	return slices.DeleteFunc(n.bundle.ForNodes(), func(name string) bool {
+	out := slices.DeleteFunc(n.bundle.ForNodes(), func(name string) bool {
 		return n.Node.UsesRuntime() && (name == "containerd" || name == "runc")
 	})
+	if n.hasPlugin() {
+		out = append(out, images.Plugin)
+	}
+	return out
 }
 
 // binaries puts the programs of the bundle in their places.

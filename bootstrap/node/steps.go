@@ -31,6 +31,10 @@ func (n *builder) steps() []engine.Step {
 	imports, first := n.imports("containerd")
 	steps = append(steps, imports...)
 	kubelet := []string{"certificates", first, "pod-network"}
+	if n.hasPlugin() && !n.Cluster.NoCNI {
+		steps = append(steps, n.plugin("cni-plugin", "pod-network", "binaries"))
+		kubelet = append(kubelet, "cni-plugin")
+	}
 	for _, s := range n.balancing() {
 		steps = append(steps, s)
 		kubelet = append(kubelet, s.Name)

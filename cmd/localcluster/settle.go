@@ -44,7 +44,6 @@ func (c *Cluster) settle(ctx context.Context, pods bool, report engine.Report) e
 		steps[i].Needs = []string{steps[i-1].Name}
 	}
 	leaders := s.step("leaders", s.unled, func(err error) error { return fault.New("control-plane-not-ready", op, err, next) })
-	leaders.Needs = []string{steps[0].Name}
 	if err := engine.Run(ctx, "", append(steps, leaders), report); err != nil || !c.Starting || !pods {
 		s.explain(ctx, err)
 		return err

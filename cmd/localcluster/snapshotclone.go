@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"slipway.dev/slipway/bootstrap"
@@ -31,7 +32,7 @@ import (
 
 // beginFrom is begin for a cluster that is made of a snapshot: with the nodes, the data and the settings of that, and a name, addresses
 // and authorities of its own.
-func (c *Cluster) beginFrom(ctx context.Context, o Options, report engine.Report) error {
+func (c *Cluster) beginFrom(ctx context.Context, o Options) error {
 	d := c.dirs
 	s, err := findSnapshot(d, o.From)
 	if err != nil {
@@ -42,7 +43,7 @@ func (c *Cluster) beginFrom(ctx context.Context, o Options, report engine.Report
 	if err := errors.Join(p.Check(ctx), certs.CheckKubeconfig(o.Kubeconfig)); err != nil {
 		return err
 	}
-	if err := c.mayUse(ctx, s, report); err != nil {
+	if err := c.mayUse(s); err != nil {
 		return err
 	}
 	self, err := ownLayer(d)
@@ -221,15 +222,22 @@ func move(a netip.Addr, from, to netip.Prefix) netip.Addr {
 	return netip.AddrFrom4(out)
 }
 
-// copyMachine gives a machine that is to be made the disk of the snapshot's, without what made that a node of its cluster.
+// copyMachine gives a machine that is to be made the disk of the snapshot's, without what made that a node of its cluster. The snapshot's is
+// verified meanwhile: a machine is only made when this has ended well.
 func (c *Cluster) copyMachine(ctx context.Context, n bootstrap.Node) error {
 	p := c.provider()
 	if known, err := p.Known(c.Name(), n.Name); err != nil || known {
 		return err
 	}
-	disk, err := p.PutDisk(ctx, c.Name(), n.Name, c.source.machine(n.Name), false, copyInto(&treecopy.Size{}, c.Store))
-	if err != nil {
+	var disk local.Disk
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() error { return c.source.verify(ctx, n.Name) })
+	both.Go(func() (err error) {
+		disk, err = p.PutDisk(ctx, c.Name(), n.Name, c.source.machine(n.Name), false, copyInto(&treecopy.Size{}, c.Store))
 		return diskFull(err)
+	})
+	if err := both.Wait(); err != nil {
+		return err
 	}
 	if err := errors.Join(forgetOrigin(disk), forgetVolumes(disk)); err != nil || !n.ControlPlane {
 		return err

@@ -38,7 +38,10 @@ func RestoreSnapshot(ctx context.Context, d Dirs, o SnapshotOptions, report engi
 	if err != nil {
 		return nil, err
 	}
-	if err := c.mayUse(ctx, s, report); err != nil {
+	if err := c.mayUse(s); err != nil {
+		return nil, err
+	}
+	if err := c.isWhole(ctx, s, report); err != nil {
 		return nil, err
 	}
 	ctx, cancel := PowerOptions{Name: o.Name, Wait: o.Wait}.inTime(ctx, "restore")
@@ -76,14 +79,16 @@ func (s *Snapshot) toRestore(ctx context.Context, d Dirs, name string) (*Cluster
 	return c, nil
 }
 
-// mayUse checks, before anything is changed, that the snapshot is whole, that what its machines are made of is there, and the space.
-func (c *Cluster) mayUse(ctx context.Context, s *Snapshot, report engine.Report) error {
+// mayUse checks, before anything is changed, that what the snapshot's machines are made of is there, and the space.
+func (c *Cluster) mayUse(s *Snapshot) error {
 	from := &Cluster{dirs: c.dirs, Record: s.Record}
-	err := errors.Join(from.checkLayers(), checkRoom(c.dirs.State, s.Size().Copied, fmt.Sprintf("use snapshot %q", s.ref())))
-	if err != nil {
-		return err
-	}
-	_, err = from.onEach(ctx, "verify", namesOf(s.Record.Nodes), func(ctx context.Context, _, name string) (bool, error) {
+	return errors.Join(from.checkLayers(), checkRoom(c.dirs.State, s.Size().Copied, fmt.Sprintf("use snapshot %q", s.ref())))
+}
+
+// isWhole reads all that the snapshot has of its machines.
+func (c *Cluster) isWhole(ctx context.Context, s *Snapshot, report engine.Report) error {
+	from := &Cluster{dirs: c.dirs, Record: s.Record}
+	_, err := from.onEach(ctx, "verify", namesOf(s.Record.Nodes), func(ctx context.Context, _, name string) (bool, error) {
 		return false, s.verify(ctx, name)
 	}, report)
 	return err
@@ -161,10 +166,7 @@ func (c *Cluster) putDisks(ctx context.Context, s *Snapshot, report engine.Repor
 	if err := p.EnsureNetwork(ctx, c.Network); err != nil {
 		return err
 	}
-	_, err = c.onEach(ctx, "machine", names, func(ctx context.Context, cluster, name string) (bool, error) {
-		_, err := p.Start(ctx, cluster, name, c.hosts())
-		return true, err
-	}, report)
+	_, err = c.onEach(ctx, "machine", names, c.startMachine, report)
 	return err
 }
 

@@ -124,7 +124,7 @@ func begin(ctx context.Context, d Dirs, o Options, report engine.Report) (*Clust
 	}
 	defer release()
 	if o.From != "" {
-		return c, c.beginFrom(ctx, o, report)
+		return c, c.beginFrom(ctx, o)
 	}
 	u, b, err := prepare(ctx, d, o, report)
 	if err != nil {
