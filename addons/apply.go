@@ -2,6 +2,7 @@ package addons
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -75,6 +76,9 @@ func (a *applier) one(ctx context.Context, u *unstructured.Unstructured) error {
 		return err
 	}
 	got, err := r.Apply(ctx, u.GetName(), u, metav1.ApplyOptions{FieldManager: fieldManager, Force: true})
+	if isTaken(err) {
+		err = errors.Join(err, a.client.freeAddresses(ctx, r, u)) // for the next try
+	}
 	if err != nil {
 		return err
 	}

@@ -65,7 +65,9 @@ func calicoNodeImage(cfg Config, pod *corev1.PodSpec) error {
 	return setComponentImage(cfg, pod, calicoNode, calicoNode)
 }
 
-func calicoNodeAPIServer(cfg Config, pod *corev1.PodSpec) error { return setAPIServer(cfg, pod, calicoNode) }
+func calicoNodeAPIServer(cfg Config, pod *corev1.PodSpec) error {
+	return setAPIServer(cfg, pod, calicoNode)
+}
 
 // calicoPool says from which addresses pods get theirs and how nodes carry their traffic. The
 // address of the Node object is the one the cluster was told to use, so nothing is detected.

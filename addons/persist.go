@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -67,12 +66,6 @@ func lacksOwnNamespace(err error) bool {
 	of := status.Status().Details
 	own := []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease}
 	return of.Kind == "namespaces" && slices.Contains(own, of.Name)
-}
-
-// isTaken: the address of a Service was given to another request. That may be our own, of a run that was ended in the middle of it: it
-// either succeeds yet, or gives the address back.
-func isTaken(err error) bool {
-	return apierrors.IsInvalid(err) && strings.Contains(err.Error(), "provided IP is already allocated")
 }
 
 // busy: the API server answered that it cannot now.

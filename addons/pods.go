@@ -47,6 +47,14 @@ func onNode(pod *corev1.Pod, reason string) string {
 	return fmt.Sprintf("on %s: %s", pod.Spec.NodeName, reason)
 }
 
+// PodProblem says why a pod is not ready, and nothing of one that is.
+func PodProblem(pod *corev1.Pod) string {
+	if ready(pod) {
+		return ""
+	}
+	return whyUnready(pod)
+}
+
 // whyUnready prefers what a container says of itself to what the pod says of its containers.
 func whyUnready(pod *corev1.Pod) string {
 	for _, list := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {

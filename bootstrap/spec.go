@@ -33,9 +33,6 @@ const (
 	ClusterConfigKey = "cluster"
 )
 
-// Program is where Slipway's own binary lies on every host.
-const Program = "/usr/local/bin/slipway"
-
 // BalancerPort is where the load balancer for the API listens on the loopback of every node that has one.
 const BalancerPort = 6444
 

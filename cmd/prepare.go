@@ -16,8 +16,9 @@ func newPrepare(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use: "prepare", Short: "Put what kubeadm needs on this server, from the bundle",
 		Long: "Installs the container runtime, the kubelet, kubeadm and all images from the bundle, and sets the kernel up, so that\n" +
-			"`kubeadm init` and `kubeadm join` work without downloading anything. `slipway reset` takes it back after `kubeadm reset`.\n" +
-			"`slipway init` and `slipway join` do not need it.",
+			"`kubeadm join` works without downloading anything, and `kubeadm init` too if its configuration names the bundle's etcd and\n" +
+			"CoreDNS (docs/servers.md). `slipway reset` takes it back after `kubeadm reset`. `slipway init` and `slipway join` do not\n" +
+			"need it.",
 		Example: "  slipway prepare --bundle /media/bundle\n  kubeadm join 10.0.0.1:6443 --token ...",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -18,6 +18,10 @@ const externalConfig = `apiVersion: slipway.dev/v1alpha1
 kind: InitConfiguration
 bundle: /media/bundle
 uploadCerts: true
+controlPlaneEndpoint: api.test
+podCIDR: 10.32.0.0/16
+serviceCIDR: 10.33.0.0/16
+skip: [coredns]
 etcd:
   external:
     endpoints: [%s]
@@ -54,6 +58,9 @@ func TestServersExternalEtcd(t *testing.T) {
 	before := takeInventory(t)
 	e := external{group: launchMachines(t, "ext", 3)}
 	e.begin(t)
+	for i := 1; i <= 2; i++ {
+		e.must(t, i, fmt.Sprintf("echo '%s api.test' >> /etc/hosts", e.address(t, 1)))
+	}
 	hosts := map[int][]string{1: e.inventory(t, 1), 2: e.inventory(t, 2)}
 	for _, step := range []struct {
 		name  string
@@ -134,9 +141,27 @@ func (e external) checkUp(t *testing.T) {
 	e.must(t, 1, externalInit)
 	t.Logf("init took %.1f s", time.Since(begin).Seconds())
 	begin = time.Now()
-	e.must(t, 2, readJoin(t, e.group).controlPlane)
+	join := readJoin(t, e.group).controlPlane
+	if !strings.HasPrefix(join, "slipway join api.test:6443 ") {
+		t.Errorf("the command to join with is %q", join)
+	}
+	e.must(t, 2, join)
 	t.Logf("join took %.1f s", time.Since(begin).Seconds())
 	checkServers(t, e.group, 2)
+	e.checkAsked(t)
+}
+
+// checkAsked: the cluster has the ranges that were asked for, and not the step that was skipped.
+func (e external) checkAsked(t *testing.T) {
+	if out := e.kubectl(t, 1, "get service kubernetes -o jsonpath={.spec.clusterIP}"); out != "10.33.0.1" {
+		t.Errorf("the service has %s", out)
+	}
+	if out := e.kubectl(t, 1, "-n kube-system get pods -l k8s-app=calico-kube-controllers -o jsonpath={.items[0].status.podIP}"); !strings.HasPrefix(out, "10.32.") {
+		t.Errorf("a pod has %s", out)
+	}
+	if out := e.kubectl(t, 1, "-n kube-system get deployments -o name"); strings.Contains(out, "coredns") {
+		t.Errorf("there are %s", out)
+	}
 }
 
 // checkElsewhere: what one API server is told is in that etcd, and the other knows it.

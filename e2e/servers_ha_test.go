@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -130,9 +129,7 @@ func (h *haServers) missing(t *testing.T) []string {
 func (h *haServers) losePower(t *testing.T, w *writing) {
 	victim := h.leader(t)
 	h.plug(t, victim, "down") // the kernel would close its connections in good order
-	if err := syscall.Kill(h.pid(t, victim), syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	h.kill(t, victim)
 	h.balancerSays(t, victim, "down")
 	w.goesOn(t)
 	since := time.Now()

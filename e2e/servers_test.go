@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -46,6 +45,7 @@ func TestServers(t *testing.T) {
 		run   func(*testing.T)
 		fatal bool
 	}{
+		{"bare", func(t *testing.T) { checkBare(t, g) }, false},
 		{"dry run", func(t *testing.T) { checkDryRun(t, g, hosts[1]) }, false},
 		{"bad calls", func(t *testing.T) { checkBadCalls(t, g, hosts[1]) }, false},
 		{"disk full", func(t *testing.T) { checkDiskFull(t, g) }, true},
@@ -84,7 +84,21 @@ func checkDryRun(t *testing.T, g group, host []string) {
 			}
 		}
 	}
+	out := g.must(t, 1, initCommand+" --dry-run --skip coredns")
+	if strings.Contains(out, "\ncoredns\n") || strings.Contains(out, "\ncoredns-ready\n") || !strings.Contains(out, "\ncalico-ready\n") {
+		t.Errorf("without CoreDNS: %s", out)
+	}
 	g.sameHost(t, 1, host)
+}
+
+// checkBare: a server has nothing of the bundle's programs.
+func checkBare(t *testing.T, g group) {
+	for i := 1; i <= g.count; i++ {
+		g.must(t, i, `for program in containerd runc kubelet kubectl kubeadm etcd etcdctl; do
+			! command -v $program || exit 1
+		done
+		test -z "$(ls /opt/cni/bin)" && ! pgrep containerd && test "$(ls /usr/local/bin)" = slipway`)
+	}
 }
 
 // fails runs a command that must be refused, with these identifiers and no others.
@@ -206,8 +220,14 @@ func checkRefused(t *testing.T, g group, join joinCommands, host []string) {
 	g.fails(t, 4, strings.Replace(join.controlPlane, join.key, strings.Repeat("0", 64), 1), "certificate-key-wrong")
 	g.fails(t, 4, regexp.MustCompile(`--discovery-token-ca-cert-hash \S+`).ReplaceAllString(join.worker, ""), "ca-hash-missing")
 	g.fails(t, 4, regexp.MustCompile(`join \S+`).ReplaceAllString(join.worker, "join 127.0.0.1:22")+" --wait 10s", "endpoint-not-kubernetes")
+	g.fails(t, 4, regexp.MustCompile(`join \S+`).ReplaceAllString(join.worker, "join 127.0.0.1:1")+" --wait 3s", "endpoint-unreachable")
 	g.fails(t, 4, join.worker+" --node-name srv-1", "node-name-taken")
 	g.fails(t, 4, "slipway join --discovery-file /etc/hostname --bundle /media/bundle "+someToken, "discovery-file-invalid")
+	for _, command := range []string{join.worker, join.controlPlane} {
+		if out := g.must(t, 4, command+" --dry-run"); !strings.Contains(out, "/etc/kubernetes/pki/ca.crt: none ->") || !strings.Contains(out, "start kubelet.service") {
+			t.Errorf("%s --dry-run says %s", command, out)
+		}
+	}
 	g.sameHost(t, 4, host)
 }
 
@@ -220,9 +240,15 @@ func checkJoin(t *testing.T, g group, join joinCommands) {
 	if got := strings.Fields(g.kubectl(t, 1, "get nodes -l node-role.kubernetes.io/control-plane -o name")); len(got) != 3 {
 		t.Errorf("control planes: %v", got)
 	}
-	for i := 1; i <= 4; i++ {
+	checkBalancers(t, g, 4, 3)
+}
+
+// checkBalancers wants the load balancers of the first nodes to know so many API servers.
+func checkBalancers(t *testing.T, g group, nodes, want int) {
+	t.Helper()
+	for i := 1; i <= nodes; i++ {
 		eventually(t, "the load balancer knows all API servers", 30*time.Second, func() error {
-			if out := g.must(t, i, "cat /var/lib/slipway/api-servers.json"); strings.Count(out, ":6443") != 3 {
+			if out := g.must(t, i, "cat /var/lib/slipway/api-servers.json"); strings.Count(out, ":6443") != want {
 				return fmt.Errorf("%s knows %s", g.machine(i), out)
 			}
 			return nil
@@ -341,58 +367,4 @@ func checkServerSecrets(t *testing.T, g group, join joinCommands) {
 	if out := g.must(t, 1, "cat /var/lib/slipway/node.json"); strings.Contains(out, join.token) || strings.Contains(out, `"data"`) {
 		t.Error("what the server keeps of itself still has secrets in it")
 	}
-}
-
-// checkResetMembers: the cluster goes on without them, and they are as they were.
-func checkResetMembers(t *testing.T, g group, third, fourth []string) {
-	g.must(t, 3, "slipway reset")
-	g.must(t, 4, "slipway reset")
-	g.sameHost(t, 3, third, auditLog)
-	g.sameHost(t, 4, fourth)
-	checkServers(t, g, 2)
-	checkEtcd(t, g, 2)
-}
-
-// checkExpired: with a token that is no longer good, or a key of certificates that are gone with theirs, nothing is written.
-func checkExpired(t *testing.T, g group, join joinCommands, host []string) {
-	short := g.must(t, 1, "slipway token create --ttl 1s --print-join-command")
-	owner := g.kubectl(t, 1, "-n kube-system get secret kubeadm-certs -o jsonpath='{.metadata.ownerReferences[0].name}'")
-	g.kubectl(t, 1, "-n kube-system delete secret "+owner) // as the cluster does it after two hours
-	eventually(t, "what was uploaded is gone", time.Minute, func() error {
-		if out := g.kubectl(t, 1, "-n kube-system get secrets"); strings.Contains(out, "kubeadm-certs") {
-			return errors.New(out)
-		}
-		return nil
-	})
-	g.fails(t, 3, join.controlPlane, "certificates-not-uploaded")
-	g.fails(t, 3, strings.TrimSpace(short)+" --bundle /media/bundle --wait 10s", "token-unknown")
-	g.sameHost(t, 3, host, auditLog)
-	g.must(t, 1, "slipway certs upload --certificate-key "+join.key)
-}
-
-func checkJoinAgain(t *testing.T, g group, join joinCommands) {
-	g.together(t, map[int]string{3: join.controlPlane, 4: join.worker})
-	checkServers(t, g, 4)
-	checkEtcd(t, g, 3)
-}
-
-// checkResetAlone: the third control plane goes hard, and leaves two. The last two go one after the other; the last has no
-// cluster that it could leave.
-func checkResetAlone(t *testing.T, g group, hosts [5][]string) {
-	g.must(t, 4, "slipway reset")
-	g.must(t, 3, "slipway reset")
-	g.must(t, 2, "slipway reset")
-	g.must(t, 1, "slipway reset && umount /var/lib/containerd") // see checkDiskFull
-	for i := 1; i <= 4; i++ {
-		g.sameHost(t, i, hosts[i], auditLog, " /run/mount ") // which mount made in checkDiskFull
-	}
-	if out := g.must(t, 1, "nft list table inet admins; iptables -S INPUT; cat /etc/cni/net.d/05-admins.conflist"); !strings.Contains(out, "12345") ||
-		!strings.Contains(out, "12346") || !strings.Contains(out, "admins") {
-		t.Errorf("what the administrator had: %s", out)
-	}
-}
-
-func checkResetNothing(t *testing.T, g group, host []string) {
-	g.fails(t, 1, "slipway reset", "not-a-node")
-	g.sameHost(t, 1, host, auditLog, " /run/mount ")
 }

@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -252,9 +251,7 @@ func (v *vipGroup) killServer(t *testing.T, holder int) func() {
 
 func (v *vipGroup) losePower(t *testing.T, holder int) func() {
 	v.plug(t, holder, "down") // the kernel would close its connections in good order
-	if err := syscall.Kill(v.pid(t, holder), syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	v.kill(t, holder)
 	return func() { v.startAgain(t) }
 }
 

@@ -12,9 +12,11 @@ import (
 
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/pelletier/go-toml"
+
+	"slipway.dev/slipway/bootstrap"
 )
 
-const defaultConfig = "/etc/containerd/config.toml"
+const defaultConfig = bootstrap.ContainerdConfig
 
 // imageConfig is the section of a configuration that is about images.
 type imageConfig struct{ tree *toml.Tree }

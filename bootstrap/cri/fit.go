@@ -11,6 +11,8 @@ import (
 	"github.com/distribution/reference"
 	"k8s.io/apimachinery/pkg/util/version"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"slipway.dev/slipway/bootstrap"
 )
 
 // minimum is the oldest version that upstream recommends for Kubernetes 1.36 (for 1.35 it is 2.1.5):
@@ -21,8 +23,8 @@ const minimum = "2.2"
 
 // Where a node's network puts its configuration and its programs.
 const (
-	cniConfigs  = "/etc/cni/net.d"
-	cniPrograms = "/opt/cni/bin"
+	cniConfigs  = bootstrap.CNIConfigs
+	cniPrograms = bootstrap.CNIPrograms
 )
 
 // snapshotter is the one that the bundle's images are unpacked into.

@@ -35,7 +35,8 @@ func newAPI(t *testing.T) (*apiServer, root) {
 	its.certify(t, cas, theCluster("127.0.0.1:1"), controlPlane(), now)
 	a := &apiServer{}
 	a.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		if q.URL.Path != "/api/v1/nodes/w" || q.TLS.PeerCertificates[0].Subject.CommonName != "system:node:w" {
+		pods := q.URL.Path == "/api/v1/namespaces/kube-system/pods" && q.URL.Query().Get("fieldSelector") == "spec.nodeName=w"
+		if !pods && q.URL.Path != "/api/v1/nodes/w" || q.TLS.PeerCertificates[0].Subject.CommonName != "system:node:w" {
 			http.Error(w, "not for you", http.StatusTeapot)
 			return
 		}

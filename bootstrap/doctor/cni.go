@@ -8,9 +8,11 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+
+	"slipway.dev/slipway/bootstrap"
 )
 
-const cniDir = "/etc/cni/net.d"
+const cniDir = bootstrap.CNIConfigs
 
 // calicoLink is the end of Calico's tunnel to the other nodes.
 const calicoLink = "vxlan.calico"

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"slipway.dev/slipway/bootstrap"
 	hostcri "slipway.dev/slipway/bootstrap/cri"
 )
 
@@ -46,7 +47,7 @@ func runtimeAnswers(ctx context.Context, h *Host) []Finding {
 	why, err := hostcri.PluginFailed(ctx, c)
 	if err := cmp.Or(why, err); err != nil {
 		return []Finding{problem("containerd %s runs without its CRI plugin: the kubelet cannot use it", v.Version).because(err).
-			advise("take \"cri\" out of disabled_plugins in /etc/containerd/config.toml, or mend what the plugin says; " +
+			advise("take \"cri\" out of disabled_plugins in " + bootstrap.ContainerdConfig + ", or mend what the plugin says; " +
 				"then `systemctl restart containerd`")}
 	}
 	whose := ""
@@ -76,7 +77,7 @@ func canStartPods(ctx context.Context, conn *grpc.ClientConn) []Finding {
 	case !slices.ContainsFunc(r.Images, func(i *cri.Image) bool { return i.Pinned }):
 		out = append(out, problem("the sandbox image is not there: no pod can start").
 			why("containerd has no image that it keeps for that").
-			advise("import the image that `sandbox` names in /etc/containerd/config.toml, "+
+			advise("import the image that `sandbox` names in "+bootstrap.ContainerdConfig+", "+
 				"or make this host a node again: `slipway reset`, then `slipway join`"))
 	}
 	return out

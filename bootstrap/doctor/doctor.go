@@ -95,6 +95,8 @@ func Checks() []Check {
 			Advice: "look at the log of etcd below /var/log/pods, here and on the other control planes"},
 		{Name: "api", What: "the kubelet reaches the API, which has this node as ready", run: api, Brief: true,
 			Advice: "look at `journalctl -u kubelet`"},
+		{Name: "pods", What: "the pods that the cluster has on each node are ready", run: pods, Brief: true,
+			Advice: "look at it with `kubectl -n kube-system describe pod`, and at its log below /var/log/pods"},
 		{Name: "virtual-ip", What: "the API answers at the cluster's virtual IP, if it has one", run: virtualIP, Brief: true,
 			Advice: "look at the logs of keepalived below /var/log/pods, here and on the other control planes"},
 		{Name: "certificates", What: "the certificates are good, and will be for a month", run: certificates, Brief: true,

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/util/cert"
@@ -28,9 +29,10 @@ type Node struct {
 	KubernetesVersion string `json:"kubernetesVersion,omitempty"`
 	Endpoint          string `json:"endpoint,omitempty"` // URL of the API, as the kubelet has it
 
-	saved   *saved
-	broken  error // why what was saved cannot be used
-	journal bool
+	saved     *saved
+	broken    error     // why what was saved cannot be used
+	completed time.Time // when that was saved last, if this host is a node since
+	journal   bool
 }
 
 // Role is the node's role in words.
@@ -65,6 +67,9 @@ func (h *Host) identify() (Node, error) {
 			"name a cluster of this computer, of which `slipway list` shows all, or make this host a node with `slipway init` or `slipway join`")
 	}
 	if n.saved != nil {
+		if info, err := os.Stat(h.stateFile("node.json")); err == nil && n.saved.Done {
+			n.completed = info.ModTime()
+		}
 		c, o := n.saved.Spec.Cluster, n.saved.Spec.Node
 		n.Name, n.Address, n.ControlPlane = o.Name, o.Address.String(), o.ControlPlane
 		n.Cluster, n.KubernetesVersion, n.Endpoint = c.Name, c.KubernetesVersion, "https://"+c.Endpoint

@@ -12,15 +12,14 @@ import (
 	"github.com/prometheus/procfs"
 	kubelet "k8s.io/kubelet/config/v1beta1"
 	"sigs.k8s.io/yaml"
-)
 
-// sysctlFile has what slipway has set, for the next boot too.
-const sysctlFile = "/etc/sysctl.d/90-slipway.conf"
+	"slipway.dev/slipway/bootstrap"
+)
 
 // kernel compares the settings with what they were set to, and looks for swap that came back.
 func kernel(_ context.Context, h *Host) []Finding {
 	want := map[string]string{"net.ipv4.ip_forward": "1"} // without slipway too
-	if data, err := os.ReadFile(h.path(sysctlFile)); err == nil {
+	if data, err := os.ReadFile(h.path(bootstrap.SysctlFile)); err == nil {
 		for line := range strings.Lines(string(data)) {
 			if name, value, ok := strings.Cut(line, "="); ok {
 				want[strings.TrimSpace(name)] = strings.TrimSpace(value)

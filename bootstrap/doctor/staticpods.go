@@ -74,7 +74,8 @@ func (h *Host) judgePod(ctx context.Context, client cri.RuntimeServiceClient, p 
 		return warning("%s runs, %d restarts", p.name, restarts).because(err)
 	}
 	since := time.Unix(0, s.GetStatus().GetStartedAt())
-	if time.Since(since) > settled || len(runs) < 2 {
+	// A new member of etcd is started again while this host is made a control plane.
+	if time.Since(since) > settled || len(runs) < 2 || since.Before(h.node.completed) {
 		return ok("%s runs, %d restarts, last at %s", p.name, restarts, since.Format(time.DateTime))
 	}
 	return warning("%s runs, but was started again %.0f s ago", p.name, time.Since(since).Seconds()).

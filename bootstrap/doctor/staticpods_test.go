@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -89,6 +90,7 @@ func TestStaticPods(t *testing.T) {
 	f.run("kube-scheduler", 2, alive, time.Second)
 	f.run("other", 0, alive, time.Hour).Labels["io.kubernetes.pod.namespace"] = "kube-system-not"
 
+	r.completed(t, time.Minute)
 	found := r.examine(t, "static-pods")
 	expect(t, found, fine("etcd runs, no restarts"),
 		problem("kube-apiserver does not run", "exit code 137 (OOMKilled)", "4 restarts", "\none two\ntoken abcdef [secret]"),
@@ -97,6 +99,36 @@ func TestStaticPods(t *testing.T) {
 		problem("other has a manifest, but no container", "kubelet"))
 	if n := strings.Count(found[1].Why, "earlier"); n != 3 {
 		t.Errorf("the log has %d earlier lines", n)
+	}
+}
+
+// TestStaticPodsNew: what was started again before the host was a node is nobody's worry.
+func TestStaticPodsNew(t *testing.T) {
+	r := newRoot(t)
+	for _, name := range []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"} {
+		r.manifest(t, name, "http://127.0.0.1:1", "/")
+	}
+	f := &fakeRuntime{}
+	f.serve(t, r)
+	f.run("etcd", 0, dead, 9*time.Second).ExitCode = 2
+	f.run("etcd", 1, alive, 8*time.Second)
+	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler"} {
+		f.run(name, 0, alive, 8*time.Second)
+	}
+	others := []want{fine(), fine(), fine()}
+	r.save(t, theCluster("127.0.0.1:1"), controlPlane(), false)
+	expect(t, r.examine(t, "static-pods"), append([]want{warned("etcd runs, but was started again")}, others...)...)
+	r.save(t, theCluster("127.0.0.1:1"), controlPlane(), true)
+	r.completed(t, 5*time.Second)
+	expect(t, r.examine(t, "static-pods"), append([]want{fine("etcd runs, 1 restarts")}, others...)...)
+}
+
+// completed makes it that long ago that the host became a node.
+func (r root) completed(t *testing.T, ago time.Duration) {
+	t.Helper()
+	at := time.Now().Add(-ago)
+	if err := os.Chtimes(r.path("/var/lib/slipway/node.json"), at, at); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -5,11 +5,14 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
+
+	"slipway.dev/slipway/bootstrap"
 )
 
 // Unit is what systemd says of a service.
@@ -35,8 +38,8 @@ const logLines = 5
 
 func unitNames(h *Host) []string {
 	names := []string{"containerd.service", "kubelet.service"}
-	for _, dir := range []string{"/etc/systemd/system/", "/usr/lib/systemd/system/"} {
-		if h.exists(dir + balancerUnit) {
+	for _, dir := range []string{bootstrap.UnitDir, bootstrap.VendorUnitDir} {
+		if h.exists(filepath.Join(dir, balancerUnit)) {
 			return append(names, balancerUnit)
 		}
 	}

@@ -196,6 +196,23 @@ func TestRunOwnContext(t *testing.T) {
 	}
 }
 
+// TestWithout: what needed a step that is left out needs what that needed.
+func TestWithout(t *testing.T) {
+	r := &recorder{}
+	all := []engine.Step{r.step("a", nil), r.step("b", nil, "a"), r.step("c", nil, "b"), r.step("d", nil, "c", "a"), r.step("e", nil)}
+	left, err := engine.Without(all, []string{"b", "c"})
+	if err != nil || len(left) != 3 || left[1].Name != "d" || !slices.Equal(left[1].Needs, []string{"a"}) || left[2].Name != "e" {
+		t.Errorf("%v: left %+v", err, left)
+	}
+	if err := engine.Run(t.Context(), "", left, r.report); err != nil || slices.Contains(r.did, "b") || slices.Contains(r.did, "c") {
+		t.Errorf("%v: did %q", err, r.did)
+	}
+	_, err = engine.Without(all, []string{"a", "x", "y"})
+	if all := fault.All(err); len(all) != 1 || all[0].ID != "step-unknown" || !strings.Contains(err.Error(), `["x" "y"]`) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestPlanLooks: a plan asks Look where there is one, and does nothing.
 func TestPlanLooks(t *testing.T) {
 	r := &recorder{}

@@ -16,7 +16,7 @@ import (
 
 // The load balancer's unit, and the file with the servers that it knew last.
 const (
-	balancerUnit    = "/etc/systemd/system/slipway-balancer.service"
+	balancerUnit    = bootstrap.UnitDir + "/slipway-balancer.service"
 	BalancerServers = "/var/lib/slipway/api-servers.json"
 )
 

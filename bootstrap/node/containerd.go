@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/cri"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/images"
@@ -12,10 +13,10 @@ import (
 
 const (
 	containerdSocket  = cri.Socket
-	containerdConfig  = "/etc/containerd/config.toml"
-	containerdUnit    = "/etc/systemd/system/containerd.service"
-	containerdProgram = "/usr/local/bin/containerd"
-	runcProgram       = "/usr/local/sbin/runc"
+	containerdConfig  = bootstrap.ContainerdConfig
+	containerdUnit    = bootstrap.UnitDir + "/containerd.service"
+	containerdProgram = bootstrap.ProgramDir + "/containerd"
+	runcProgram       = bootstrap.SystemProgramDir + "/runc"
 )
 
 // containerd's configuration, format 3: https://github.com/containerd/containerd/blob/v2.3.7/docs/cri/config.md

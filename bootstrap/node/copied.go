@@ -250,8 +250,8 @@ func Origin() (inRoot, inKubelet []string) {
 		pkiDir, adminKubeconfig, superAdminKubeconfig, controllerManagerKubeconfig, kubernetesDir + "/scheduler.conf", kubeletKubeconfig,
 		manifestOf("etcd"), manifestOf("kube-apiserver"), manifestOf("kube-controller-manager"), manifestOf("kube-scheduler"),
 		manifestOf("keepalived"), BalancerServers,
-		"/etc/systemd/system/multi-user.target.wants/kubelet.service",
-		"/etc/systemd/system/multi-user.target.wants/slipway-balancer.service",
+		bootstrap.UnitDir + "/multi-user.target.wants/kubelet.service",
+		bootstrap.UnitDir + "/multi-user.target.wants/slipway-balancer.service",
 		CalicoKubeconfig,
 	}, []string{"pki"}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/cri"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/images"
@@ -20,7 +21,7 @@ import (
 // log is not among them: it outlives the node.
 func (n *builder) filledByOthers() []string {
 	dirs := []string{
-		"/run/calico", "/run/nodeagent", "/usr/libexec/kubernetes",
+		"/run/calico", "/run/nodeagent", bootstrap.SharedPrograms,
 		"/var/lib/calico", "/var/lib/cni", "/var/lib/etcd", kubeletDir,
 		"/var/log/calico", "/var/log/containers", "/var/log/pods", "/var/lib/kube-proxy",
 	}
@@ -36,7 +37,7 @@ func (n *builder) filledByOthers() []string {
 
 // Where the container runtime looks for the configuration of pods' networks, and Calico's.
 const (
-	cniConfigs   = "/etc/cni/net.d"
+	cniConfigs   = bootstrap.CNIConfigs
 	calicoConfig = cniConfigs + "/10-calico.conflist"
 	// CalicoKubeconfig is by what its plugin speaks to the API: calico-node writes it.
 	CalicoKubeconfig = cniConfigs + "/calico-kubeconfig"
@@ -50,7 +51,7 @@ func (n *builder) madeByOthers() (files, dirs []string) {
 		calicoConfig, CalicoKubeconfig,
 	}
 	if !n.hasPlugin() {
-		files = append(files, "/opt/cni/bin/calico", "/opt/cni/bin/calico-ipam", "/opt/cni/bin/install")
+		files = append(files, bootstrap.CNIPrograms+"/calico", bootstrap.CNIPrograms+"/calico-ipam", bootstrap.CNIPrograms+"/install")
 	}
 	return files, []string{
 		"/lib/modules", // a pod's mount wants it to be there
@@ -155,7 +156,7 @@ func (n *builder) kernel(name string) engine.Step {
 	for _, s := range settings {
 		fmt.Fprintf(&text, "%s = %s\n", s.Name, s.Value)
 	}
-	files := []engine.File{{Path: "/etc/sysctl.d/90-slipway.conf", Data: []byte(text.String()), Mode: 0o644}}
+	files := []engine.File{{Path: bootstrap.SysctlFile, Data: []byte(text.String()), Mode: 0o644}}
 	return engine.Step{
 		Name: name,
 		Check: func(context.Context) ([]string, error) {

@@ -27,8 +27,8 @@ const (
 	kubeletFlags      = "/var/lib/kubelet/kubeadm-flags.env"
 	kubeletInstance   = "/var/lib/kubelet/instance-config.yaml" // read by kubeadm only
 	// KubeletUnit is the file of the kubelet's unit: a host without it is no node.
-	KubeletUnit    = "/etc/systemd/system/kubelet.service"
-	kubeletProgram = "/usr/local/bin/kubelet"
+	KubeletUnit    = bootstrap.UnitDir + "/kubelet.service"
+	kubeletProgram = bootstrap.ProgramDir + "/kubelet"
 )
 
 const kubeletUnitText = `[Unit]

@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 
+	"golang.org/x/mod/semver"
+
 	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/images"
@@ -44,6 +46,9 @@ func PrepareSteps(b *images.Bundle, shared bool, runtime *bootstrap.Runtime) ([]
 	if n.bundle, err = withSandbox(b, spec.Node); err != nil {
 		return nil, err
 	}
+	if n.bundle, err = withKubeadmPause(n.bundle); err != nil {
+		return nil, err
+	}
 	n.readRefs()
 	return []engine.Step{
 		n.directories("directories", kubernetesDir),
@@ -55,6 +60,15 @@ func PrepareSteps(b *images.Bundle, shared bool, runtime *bootstrap.Runtime) ([]
 		n.importImages("images", nil, "containerd"),
 		n.kubeadmKubelet("kubelet-unit", "binaries"),
 	}, nil
+}
+
+// withKubeadmPause gives the bundle with the image that pods begin with under the name that kubeadm looks for. Where it does not find that,
+// it wants to pull it: https://github.com/kubernetes/kubernetes/blob/v1.35.8/cmd/kubeadm/app/constants/constants.go
+func withKubeadmPause(b *images.Bundle) (*images.Bundle, error) {
+	if semver.MajorMinor(b.KubernetesVersion()) != "v1.35" {
+		return b, nil // it is the bundle's own
+	}
+	return b.Alias("pause", "kubeadm-pause", "registry.k8s.io/pause:3.10.1")
 }
 
 // kubeadmKubelet lets systemd know the kubelet; kubeadm starts it.

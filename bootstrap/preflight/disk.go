@@ -100,7 +100,7 @@ func judgeLatency(dir string, median time.Duration) []Finding {
 // ends, it is that of the writes until then; a write that is not done by then counts as one that took as long as
 // it was waited for.
 func SyncLatency(ctx context.Context, dir string, n int) (time.Duration, error) {
-	file, err := os.CreateTemp(dir, ".slipway-preflight-*")
+	file, err := os.CreateTemp(dir, scratch+"*")
 	if err != nil {
 		return 0, err
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/util/version"
+
+	"slipway.dev/slipway/bootstrap"
 )
 
 func root(context.Context, Facts) []Finding {
@@ -35,8 +37,7 @@ func system(ctx context.Context, f Facts) []Finding {
 	} else if !atLeast(release, minimumKernel) {
 		out = append(out, problem("the kernel is %s; kube-proxy needs %s or newer", release, minimumKernel))
 	}
-	// That directory is how to tell: https://www.freedesktop.org/software/systemd/man/latest/sd_booted.html
-	if st, err := os.Stat(f.path("/run/systemd/system")); err != nil || !st.IsDir() {
+	if st, err := os.Stat(f.path(bootstrap.Booted)); err != nil || !st.IsDir() {
 		return append(out, problem("systemd is not the init system here; the kubelet and containerd run as its units"))
 	}
 	if _, err := f.activeUnits(ctx, "kubelet.service"); err != nil {
@@ -175,7 +176,7 @@ func swap(_ context.Context, f Facts) []Finding {
 		return nil
 	}
 	list := strings.Join(names, ", ")
-	if _, err := os.Stat(f.path("/run/systemd/container")); err == nil {
+	if _, err := os.Stat(f.path(bootstrap.Container)); err == nil {
 		return []Finding{warning("the host of this container swaps to %s; pods can be slower than their limits let expect", list)}
 	}
 	return []Finding{problem("this host swaps to %s; the kubelet does not start with that", list)}

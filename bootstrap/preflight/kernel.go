@@ -102,9 +102,12 @@ func enterScratch() error {
 	return nil
 }
 
+// scratch is how the names of files begin that checks try with, for others that look at the same directory.
+const scratch = ".slipway-preflight-"
+
 // tryOverlay mounts one below dir: not every file system can be its upper layer, an overlay itself least of all.
 func tryOverlay(dir string) error {
-	tmp, err := os.MkdirTemp(dir, ".slipway-preflight-*")
+	tmp, err := os.MkdirTemp(dir, scratch+"*")
 	if err != nil {
 		return err
 	}

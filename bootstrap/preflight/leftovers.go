@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"slipway.dev/slipway/bootstrap"
 )
 
 // leftoverFiles are patterns of what other installations leave, kubeadm, k3s, RKE2 and k0s among them.
@@ -44,7 +46,7 @@ const calicoConfiguration = "10-calico.conflist"
 // networkConfigurations are no obstacle: the node sets an admin's own aside, because the container runtime takes the first
 // one that it finds.
 func networkConfigurations(f Facts) []Finding {
-	const dir = "/etc/cni/net.d/"
+	const dir = bootstrap.CNIConfigs + "/"
 	var out []Finding
 	for _, path := range f.glob(dir+"*.conflist", dir+"*.conf", dir+"*.json") {
 		if filepath.Base(path) == calicoConfiguration {

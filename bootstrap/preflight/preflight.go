@@ -33,6 +33,8 @@ type Facts struct {
 	StateDir     string // where Slipway will write
 	DiskNeeded   uint64 // bytes, there and where containerd keeps images
 	AllowSwap    bool
+	// BundleVersion and ClusterVersion are the versions of Kubernetes that the bundle has and the cluster runs.
+	BundleVersion, ClusterVersion string
 	// ExternalEtcd is used instead of one on the control planes; nil where they run it.
 	ExternalEtcd *ExternalEtcd
 	// Resuming is set where an interrupted run left files and running services that are to be taken up.
@@ -113,6 +115,9 @@ func Checks() []Check {
 		{What: "the external etcd answers, is new enough, and holds no other cluster", Run: externalEtcd,
 			Fault: fault.Error{ID: "preflight-etcd", Next: "look whether etcd runs there, lets this host in, and trusts the certificate; " +
 				"its address must be among the names of its own"}},
+		{What: "the bundle has what the cluster runs on each node", Run: bundle,
+			Fault: fault.Error{ID: "preflight-bundle",
+				Next: "use a bundle of the cluster's version; or ignore this if this host pulls images from a registry that has it"}},
 		{What: "there is no swap", Run: swap,
 			Fault: fault.Error{ID: "preflight-swap", Next: `turn it off with "swapoff -a", and take it out of /etc/fstab`}},
 		{What: "the ports of a node are free", Run: ports,

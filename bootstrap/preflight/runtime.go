@@ -58,9 +58,11 @@ func containerdHere(ctx context.Context, f Facts, active bool) []Finding {
 			"or ignore this: it is stopped until a reset, and what runs in it goes on without it")}
 }
 
-// setAside is for what is left of one that does not run.
+// setAside is for what is left of one that does not run. The check of the kernel may be at work in there.
 func setAside(f Facts) []Finding {
-	if entries, err := os.ReadDir(f.path(cri.StoreDir)); err != nil || len(entries) == 0 {
+	entries, _ := os.ReadDir(f.path(cri.StoreDir)) // none are there where it cannot be read
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return strings.HasPrefix(e.Name(), scratch) })
+	if len(entries) == 0 {
 		return nil
 	}
 	return []Finding{warning("%s is not empty; the node keeps its images and containers apart from what is there", cri.StoreDir).

@@ -101,6 +101,8 @@ func TestRuntimeContainerd(t *testing.T) {
 func TestRuntimeStore(t *testing.T) {
 	facts := preflight.Facts{Root: tree{"var/lib/containerd/": ""}.make(t), ActiveUnits: units()}
 	expect(t, look(t, "runtime", facts))
+	facts.Root = tree{"var/lib/containerd/.slipway-preflight-1/upper/": ""}.make(t) // of another check, at the same time
+	expect(t, look(t, "runtime", facts))
 	facts.Root = tree{"var/lib/containerd/something": ""}.make(t)
 	expect(t, look(t, "runtime", facts), warned("apart from what is there"))
 }

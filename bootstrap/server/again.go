@@ -33,6 +33,7 @@ func (o InitOptions) same(earlier *state) error {
 	d.compare("external etcd", strings.Join(c.ExternalEtcd, ","), strings.Join(o.ExternalEtcd.urls(), ","))
 	c.Settings.Compare(o.Settings, d.compare)
 	d.compare("workloads", !c.Dedicated, o.Workloads)
+	d.compare("skipped steps", fmt.Sprint(earlier.Skip), fmt.Sprint(o.Skip))
 	if !o.wants(c.KubernetesVersion) {
 		d.compare("Kubernetes version", c.KubernetesVersion, o.KubernetesVersion)
 	}

@@ -42,7 +42,7 @@ const diskNeeded = 3 << 30
 // preflight looks at everything that could go wrong, before anything is written, and decides what becomes of a containerd that
 // is there. skew is this host's clock minus the cluster's, if there is one.
 func (h Host) preflight(
-	ctx context.Context, n *bootstrap.Node, c bootstrap.Cluster, skew time.Duration, external *preflight.ExternalEtcd,
+	ctx context.Context, n *bootstrap.Node, c bootstrap.Cluster, b *source, skew time.Duration, external *preflight.ExternalEtcd,
 ) error {
 	ports := preflight.Ports(n.ControlPlane)
 	if external != nil {
@@ -52,6 +52,7 @@ func (h Host) preflight(
 	facts := preflight.Facts{
 		NodeName: n.Name, Address: n.Address, ControlPlane: n.ControlPlane, PodCIDR: c.PodCIDR, ServiceCIDR: c.ServiceCIDR,
 		Ports: ports, ExternalEtcd: external, EtcdDir: "/var/lib/etcd", StateDir: node.StateDir, DiskNeeded: diskNeeded,
+		BundleVersion: b.KubernetesVersion(), ClusterVersion: c.KubernetesVersion,
 		Containerd:  look,
 		ClusterTime: func(context.Context) (time.Time, error) { return time.Now().Add(-skew), nil },
 	}
@@ -75,7 +76,7 @@ func lookForContainerd(ctx context.Context) func() (*cri.Found, error) {
 
 // hasResolver tells whether this host knows a resolver that pods could ask too.
 func hasResolver() bool {
-	for _, path := range []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"} {
+	for _, path := range bootstrap.Resolvers() {
 		f, err := os.Open(path)
 		if err != nil {
 			continue

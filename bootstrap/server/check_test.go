@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -63,6 +64,34 @@ func TestOtherVersionThanBefore(t *testing.T) {
 	o.KubernetesVersion = "1.36"
 	if all := fault.All(o.same(s)); len(all) != 1 || all[0].ID != "settings-differ" || !strings.Contains(all[0].Error(), "Kubernetes version v1.37.1") {
 		t.Errorf("got %v", all)
+	}
+}
+
+// TestSkipped: nobody waits for what a skipped step would have made, and an interrupted run is not completed with other steps.
+func TestSkipped(t *testing.T) {
+	var steps []engine.Step
+	for _, name := range []string{"kube-proxy", "coredns", "node-ready", "kube-proxy-ready", "coredns-ready"} {
+		steps = append(steps, engine.Step{Name: name})
+	}
+	for _, skip := range [][]string{{"containerd", "coredns"}, {"containerd", "coredns", "coredns-ready"}} {
+		if got := withReady(skip, steps); !slices.Equal(got, []string{"containerd", "coredns", "coredns-ready"}) {
+			t.Errorf("without %q: %q", skip, got)
+		}
+	}
+	s := begun("/b", nil)
+	s.Skip = []string{"coredns"}
+	o := InitOptions{Host: Host{Bundle: "/b", Skip: s.Skip}, Endpoint: "api"}
+	if err := o.same(s); err != nil {
+		t.Error(err)
+	}
+	o.Skip = []string{"coredns", "kube-proxy"}
+	if all := fault.All(o.same(s)); len(all) != 1 || all[0].ID != "settings-differ" ||
+		!strings.Contains(all[0].Error(), "skipped steps [coredns], this is with [coredns kube-proxy]") {
+		t.Errorf("got %v", all)
+	}
+	j := joining{JoinOptions: JoinOptions{Host: Host{Bundle: "/b", Skip: []string{"images"}}}}
+	if all := fault.All(j.same(begunState(t))); len(all) != 1 || all[0].ID != "settings-differ" {
+		t.Errorf("join: got %v", all)
 	}
 }
 

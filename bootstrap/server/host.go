@@ -10,6 +10,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/internal/fault"
 )
 
@@ -54,6 +55,6 @@ func hostAddress() (netip.Addr, error) {
 
 // inContainer tells whether the kernel and the disk are shared with others. systemd writes this file.
 func inContainer() bool {
-	_, err := os.Stat("/run/systemd/container")
+	_, err := os.Stat(bootstrap.Container)
 	return err == nil
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"slipway.dev/slipway/bootstrap"
@@ -234,7 +235,18 @@ func (s *state) steps(ctx context.Context) ([]engine.Step, error) {
 	if err != nil {
 		return nil, err
 	}
-	return engine.Without(steps, s.Skip)
+	return engine.Without(steps, withReady(s.Skip, steps))
+}
+
+// withReady adds the steps that wait for what those that are skipped would have made: it may only come when this has ended.
+func withReady(skip []string, steps []engine.Step) []string {
+	out := slices.Clone(skip)
+	for _, s := range steps {
+		if made, waits := strings.CutSuffix(s.Name, "-ready"); waits && slices.Contains(skip, made) && !slices.Contains(skip, s.Name) {
+			out = append(out, s.Name)
+		}
+	}
+	return out
 }
 
 // plan needs of a bundle only what is small.
@@ -307,7 +319,7 @@ func (o InitOptions) specify(ctx context.Context, n bootstrap.Node, b *source) (
 		return nil, err
 	}
 	err = o.placeVirtualIP(&n, c, b.Bundle)
-	if err := errors.Join(err, o.preflight(ctx, &n, c, 0, external)); err != nil {
+	if err := errors.Join(err, o.preflight(ctx, &n, c, b, 0, external)); err != nil {
 		return nil, err
 	}
 	cas, err := certs.LoadAuthorities(certs.Host("/"), now, fleet.PKI(c).External()...)

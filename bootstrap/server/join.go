@@ -153,6 +153,7 @@ func (j *joining) same(s *state) error {
 		return err
 	}
 	d.compare("interface of the virtual IP", n.VirtualIPInterface, cmp.Or(j.VirtualIPInterface, n.VirtualIPInterface))
+	d.compare("skipped steps", fmt.Sprint(s.Skip), fmt.Sprint(j.Skip))
 	if j.Address.IsValid() {
 		d.compare("address", n.Address, j.Address)
 	}
@@ -245,7 +246,7 @@ func (j *joining) specify(ctx context.Context, n bootstrap.Node, b *source, prog
 		return nil, err
 	}
 	err = errors.Join(checkVersion(b.Bundle, c, j.ControlPlane), checkName(ctx, client, n.Name), j.placeVirtualIP(&n, c, b.Bundle))
-	err = errors.Join(err, j.preflight(ctx, &n, c, found.ClockSkew, sharedEtcd(c, shared)))
+	err = errors.Join(err, j.preflight(ctx, &n, c, b, found.ClockSkew, sharedEtcd(c, shared)))
 	if err != nil {
 		return nil, err
 	}

@@ -96,8 +96,16 @@ func (l *leaving) afterwards() string {
 	if l.kept {
 		return "let the cluster answer again, and run the same command again"
 	}
-	return "let the cluster answer again and reset then; or use --force, and remove what is left of this node on a control plane: " +
-		"`kubectl delete node " + l.spec.Node.Name + "`, and its member of etcd if it was a control plane"
+	return "let the cluster answer again and reset then; or use --force, and " + l.byHand()
+}
+
+// byHand is what an administrator does for a node that could not.
+func (l *leaving) byHand() string {
+	text := "remove what is left of this node on a control plane: `kubectl delete node " + l.spec.Node.Name + "`"
+	if l.spec.Node.ControlPlane && !l.externalEtcd() {
+		text += ", and its member of etcd: `etcdctl member list`, `etcdctl member remove ID`"
+	}
+	return text
 }
 
 // handOver lets another control plane have the virtual IP before anything else ends here. It gives the name of its step too.
@@ -244,9 +252,14 @@ func (l *leaving) etcd(ctx context.Context, c kubernetes.Interface, progress fun
 	return node.LeaveEtcd(ctx, c, l.spec.Node, progress)
 }
 
-// node stops the kubelet first, which would go on reporting about a node that is not there.
+// node stops the kubelet first, which would go on reporting about a node that is not there. While the cluster does not answer, the
+// kubelet goes on too: nothing is reset then.
 func (l *leaving) node(ctx context.Context, c kubernetes.Interface, _ func(string)) error {
 	if !l.gone {
+		_, err := c.CoreV1().Nodes().Get(ctx, l.spec.Node.Name, metav1.GetOptions{})
+		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err) {
+			return err
+		}
 		if err := node.StopKubelet(ctx); err != nil {
 			return err
 		}

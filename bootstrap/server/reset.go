@@ -89,6 +89,6 @@ func (o ResetOptions) leave(ctx context.Context, spec *bootstrap.NodeSpec, repor
 	if err == nil || !o.Force || ctx.Err() != nil {
 		return err
 	}
-	o.Warn(fmt.Sprintf("the cluster still knows this node: %v", err))
+	o.Warn(fmt.Sprintf("the cluster still knows this node: %v\n  next: %s", err, l.byHand()))
 	return nil
 }

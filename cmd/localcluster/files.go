@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/internal/fault"
 	"slipway.dev/slipway/internal/flock"
 )
@@ -84,9 +85,9 @@ func digest(path string) (string, error) {
 }
 
 // resolvers are this computer's name servers that machines can reach too: no IPv6, which they do not have, and none on
-// loopback. Where a local cache answers there, systemd-resolved keeps the real ones in a file of its own.
+// loopback.
 func resolvers() []string {
-	for _, path := range []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"} {
+	for _, path := range bootstrap.Resolvers() {
 		if out := nameServers(path); len(out) > 0 {
 			return out
 		}

@@ -30,8 +30,11 @@ func Lacks(t testing.TB, format string, args ...any) {
 // know nothing of bundles can be tested with what is in one.
 type Bundle string
 
-// FindBundle gives the built bundle of the newest version.
+// FindBundle gives the built bundle of the newest version, unless another one was chosen for this run.
 func FindBundle() (Bundle, error) {
+	if chosen := os.Getenv("SLIPWAY_TEST_BUNDLE"); chosen != "" {
+		return Bundle(chosen), nil
+	}
 	pattern := filepath.Join(cmp.Or(os.Getenv("SLIPWAY_CACHE"), "/var/cache/slipway"), "bundles", "v*-"+runtime.GOARCH)
 	found, err := filepath.Glob(pattern)
 	if err != nil || len(found) == 0 {
