@@ -9,8 +9,8 @@ import (
 	"slices"
 )
 
-// Plugin is the component that Calico's CNI plugin is in. It is an image, whose program copies the plugin to the host that it runs on. Install,
-// Installed and Unpack do that without running it, and take nothing else out of it.
+// Plugin is the component that Calico's CNI plugin is in. It is an image, whose program copies the plugin to the host that it runs on.
+// Install, Installed and Unpack do that without running it, and take nothing else out of it.
 const Plugin = "calico-cni"
 
 // pluginFiles are those of the plugin's image that a host needs and does not have of the component cni-plugins.

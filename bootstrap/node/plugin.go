@@ -23,7 +23,7 @@ const (
 	// Felix says in this directory which pods have their rules. The plugin looks for it every half second where it is not there when
 	// the first pods come, before Felix is.
 	pluginDirs     = "/etc/tmpfiles.d/slipway-calico.conf"
-	pluginDirsText = "d /run/calico/endpoint-status 0755 root root -\n"
+	pluginDirsText = "d /run/calico/endpoint-status 0755\n"
 )
 
 // plugin writes what the CNI plugin goes by. A configuration that is in use stays as it is.
