@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,8 +33,9 @@ func checkPlugin(t *testing.T, c cluster) {
 			t.Errorf("pod %s has %d init containers", p.Name, n)
 		}
 		const look = "stat -c %h /opt/cni/bin/calico; stat -c %a /etc/cni/net.d/calico-kubeconfig; ls /etc/cni/net.d; ls -d /run/calico/*/"
-		want := "2\n600\n10-calico.conflist\ncalico-kubeconfig\n/run/calico/endpoint-status/\n" // two names of one file: a copy has one
-		if got := slipway(t, "ssh", c.name, p.Spec.NodeName, "--", look).stdout; got != want {
+		want := []string{"2", "600", "10-calico.conflist", "calico-kubeconfig", "/run/calico/endpoint-status/"} // 2 names of one file: a copy has 1
+		got := strings.Fields(slipway(t, "ssh", c.name, p.Spec.NodeName, "--", "sh", "-c", look).stdout)
+		if !slices.Equal(got, want) {
 			t.Errorf("%s: got %q, want %q", p.Spec.NodeName, got, want)
 		}
 	}

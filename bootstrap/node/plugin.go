@@ -2,13 +2,7 @@ package node
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
-	"strings"
-	"time"
 
 	"slipway.dev/slipway/addons"
 	"slipway.dev/slipway/bootstrap/engine"
@@ -53,30 +47,6 @@ func (n *builder) plugin(name string, needs ...string) engine.Step {
 			return n.host.WriteFiles(name, list)
 		},
 	}
-}
-
-// tokenLife is how long the token in CalicoKubeconfig is good for, less what a start may take. calico-node writes a new one well before
-// that, as long as it runs.
-const tokenLife = 24*time.Hour - 10*time.Minute
-
-// HoldNetwork lets the disk of a machine that was off for longer than that, whose changed files are below upper, start as a new one does: without
-// a network for pods until calico-node is ready. The plugin would fail, and the kubelet tries a pod with which that happened again only after
-// 10 to 15 s.
-func HoldNetwork(upper string) error {
-	root, err := os.OpenRoot(upper)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	inside := func(path string) string { return strings.TrimPrefix(path, "/") }
-	info, err := root.Stat(inside(CalicoKubeconfig))
-	if err == nil && time.Since(info.ModTime()) > tokenLife {
-		err = root.Rename(inside(calicoConfig), inside(pluginStaged))
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("hold the pods' network back: %w", err)
-	}
-	return nil
 }
 
 func (n *builder) pluginConfiguration(ctx context.Context) ([]byte, error) {

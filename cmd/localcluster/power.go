@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"slipway.dev/slipway/bootstrap/engine"
-	"slipway.dev/slipway/bootstrap/node"
 	"slipway.dev/slipway/internal/fault"
 	"slipway.dev/slipway/providers/local"
 )
@@ -242,19 +241,10 @@ func (c *Cluster) start(ctx context.Context, report engine.Report) (bool, error)
 	if err := errors.Join(c.save(), c.checkLayers(), p.EnsureNetwork(ctx, c.Network)); err != nil {
 		return false, err
 	}
-	return c.onEach(ctx, "machine", stopped, c.startMachine, report)
-}
-
-// startMachine starts one that is stopped.
-func (c *Cluster) startMachine(ctx context.Context, cluster, name string) (bool, error) {
-	p := c.provider()
-	if !c.Bare && !c.Cluster.NoCNI {
-		if err := node.HoldNetwork(p.Disk(cluster, name).Upper); err != nil {
-			return false, err
-		}
-	}
-	_, err := p.Start(ctx, cluster, name, c.hosts())
-	return true, err
+	return c.onEach(ctx, "machine", stopped, func(ctx context.Context, cluster, name string) (bool, error) {
+		_, err := p.Start(ctx, cluster, name, c.hosts())
+		return true, err
+	}, report)
 }
 
 // in gives the machines of a cluster that came up which are in one of these states, with those of nodes that are joining. That all

@@ -166,7 +166,10 @@ func (c *Cluster) putDisks(ctx context.Context, s *Snapshot, report engine.Repor
 	if err := p.EnsureNetwork(ctx, c.Network); err != nil {
 		return err
 	}
-	_, err = c.onEach(ctx, "machine", names, c.startMachine, report)
+	_, err = c.onEach(ctx, "machine", names, func(ctx context.Context, cluster, name string) (bool, error) {
+		_, err := p.Start(ctx, cluster, name, c.hosts())
+		return true, err
+	}, report)
 	return err
 }
 
