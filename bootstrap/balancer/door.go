@@ -71,7 +71,8 @@ func (d *door) open() error {
 	return nil
 }
 
-// keep lets clients come who are not accepted until the door is opened. After d, or when ctx ends, those who still wait are refused as all others.
+// keep lets clients come who are not accepted until the door is opened. When they have waited for so long, or ctx ends, they are hung up
+// on, and from then on all are refused again.
 func (d *door) keep(ctx context.Context, patience time.Duration) error {
 	d.mu.Lock()
 	opened, err := d.opened, error(nil)

@@ -1,6 +1,8 @@
 package balancer_test
 
 import (
+	"bufio"
+	"crypto/tls"
 	"errors"
 	"net"
 	"sync"
@@ -74,6 +76,64 @@ func TestRefusedAgain(t *testing.T) {
 		n.events.wait(t, balancer.Down, s.address)
 		s.start(t)
 	}
+}
+
+// TestFirstServer: after a boot clients are refused until what the first server needs is there. From then on they wait for it until it
+// knows its rules; those of a node where nothing tells that it is about to come are refused so long.
+func TestFirstServer(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	s := c.start(t)
+	s.kill()
+	s.ready.Store(false)
+	etcd := freeAddress(t)
+	n := c.node(t, []string{s.address}, func(c *balancer.Config) { c.Await = etcd })
+	other := c.node(t, []string{s.address}, nil)
+	n.wantRefused(t)
+	l, err := net.Listen("tcp", etcd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client := n.waiting(t)
+	served := make(chan error, 1)
+	go func() {
+		_, err := client.ask()
+		served <- err
+	}()
+	s.start(t)
+	for range 4 { // both nodes have the answer to the first two
+		<-s.asked
+	}
+	other.wantRefused(t)
+	select {
+	case err := <-served:
+		t.Fatal("a client was not kept waiting:", err)
+	default:
+	}
+	s.rules.Store(true)
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+	n.wantNew(t, s)
+}
+
+// waiting gives a connection as soon as one is not refused. Nobody has to accept it.
+func (n *node) waiting(t *testing.T) *conn {
+	t.Helper()
+	for begin := time.Now(); time.Since(begin) < patience; {
+		raw, err := net.Dial("tcp", n.Listen)
+		if err == nil {
+			t.Cleanup(func() { raw.Close() })
+			c := tls.Client(raw, &tls.Config{RootCAs: n.roots, ServerName: "kubernetes"})
+			return &conn{c, bufio.NewReader(c)}
+		}
+		if !errors.Is(err, unix.ECONNREFUSED) {
+			t.Fatal(err)
+		}
+	}
+	t.Fatal("clients are refused")
+	return nil
 }
 
 // wantRefused wants clients to be refused, but for the first of them, with whom the balancer finds out.

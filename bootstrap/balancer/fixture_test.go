@@ -106,6 +106,7 @@ func (a *authority) roots() *x509.CertPool {
 type apiServer struct {
 	address string
 	ready   atomic.Bool
+	rules   atomic.Bool                   // it knows the rules by which it allows requests, though it is not ready
 	asked   chan struct{}                 // gives one for each time it is asked whether it is ready, to those who wait
 	frozen  atomic.Pointer[chan struct{}] // set while it accepts connections and does nothing, as after SIGSTOP
 	cluster *cluster
@@ -148,6 +149,8 @@ func (s *apiServer) start(t *testing.T) {
 		}
 		if !s.ready.Load() {
 			w.WriteHeader(http.StatusInternalServerError)
+			sync := map[bool]string{true: "[+]informer-sync ok", false: "[-]informer-sync failed: reason withheld"}[s.rules.Load()]
+			fmt.Fprintf(w, "[+]ping ok\n%s\n[-]poststarthook/rbac/bootstrap-roles failed: reason withheld\nreadyz check failed\n", sync)
 		}
 	})
 	mux.Handle("GET /apis/discovery.k8s.io/v1/namespaces/default/endpointslices", s.cluster)

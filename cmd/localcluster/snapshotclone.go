@@ -222,8 +222,8 @@ func move(a netip.Addr, from, to netip.Prefix) netip.Addr {
 	return netip.AddrFrom4(out)
 }
 
-// copyMachine gives a machine that is to be made the disk of the snapshot's, without what made that a node of its cluster. The snapshot's is
-// verified meanwhile: a machine is only made when this has ended well.
+// copyMachine gives a machine that is to be made the disk of the snapshot's, without what made that a node of its cluster. The
+// snapshot's is verified meanwhile: a machine is only made when this has ended well.
 func (c *Cluster) copyMachine(ctx context.Context, n bootstrap.Node) error {
 	p := c.provider()
 	if known, err := p.Known(c.Name(), n.Name); err != nil || known {
