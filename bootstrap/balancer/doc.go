@@ -8,7 +8,8 @@
 //
 // Each server's /readyz is asked every second. What that says decides which servers are tried first, never whether one
 // is tried at all: a client sees an error only if no server accepts a connection. While none does, clients are refused as
-// they would be by the server itself, and servers are asked more often. Connections to a server that is down
+// they would be by the server itself, and servers are asked more often. Only the first server after a boot is waited for: by clients, once
+// it is about to come, and until it knows what it allows. Connections to a server that is down
 // are closed as soon as another is up to take them, and not before: when all say that they are not ready, what still
 // works goes on.
 //
