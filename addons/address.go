@@ -12,7 +12,8 @@ import (
 	"k8s.io/client-go/dynamic"
 )
 
-// abandoned is how long after an address was given to a Service the request that is to make the Service has ended.
+// abandoned is how long after an address was given to a Service the request that is to make the Service has most likely ended. If it has
+// not, the API server's own repair gives the Service its address again.
 const abandoned = 5 * time.Second
 
 // isTaken: the address of a Service was given to another request. That may be our own, of a run that was ended in the middle of it: it

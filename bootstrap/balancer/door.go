@@ -71,8 +71,8 @@ func (d *door) open() error {
 	return nil
 }
 
-// keep lets clients come who are not accepted until the door is opened. When they have waited for so long, or ctx ends, they are hung up
-// on, and from then on all are refused again.
+// keep lets clients come who are not accepted until the door is opened. When they have waited for so long they are hung up on, and from
+// then on all are refused again. When ctx ends, so does the door.
 func (d *door) keep(ctx context.Context, patience time.Duration) error {
 	d.mu.Lock()
 	opened, err := d.opened, error(nil)
@@ -85,6 +85,7 @@ func (d *door) keep(ctx context.Context, patience time.Duration) error {
 	}
 	select {
 	case <-ctx.Done():
+		return nil
 	case <-opened:
 		return nil
 	case <-time.After(patience):

@@ -118,6 +118,20 @@ func TestFirstServer(t *testing.T) {
 	n.wantNew(t, s)
 }
 
+// TestStopWhileWaiting: a balancer that is stopped while clients wait for the first server says nothing of trouble.
+func TestStopWhileWaiting(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", freeAddress(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	n := newCluster(t).node(t, []string{freeAddress(t)}, func(c *balancer.Config) { c.Await = l.Addr().String() })
+	n.waiting(t)
+	n.stop()
+	n.events.wantNone(t, balancer.Trouble, "")
+}
+
 // waiting gives a connection as soon as one is not refused. Nobody has to accept it.
 func (n *node) waiting(t *testing.T) *conn {
 	t.Helper()

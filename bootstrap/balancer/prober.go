@@ -46,7 +46,8 @@ func (p *prober) ask(ctx context.Context, address string) error {
 	defer resp.Body.Close()
 	checks, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<16)) // also so that the connection can be used again
 	if resp.StatusCode != http.StatusOK {
-		return &unready{status: resp.Status, informed: bytes.Contains(checks, []byte("[+]informer-sync ok\n"))}
+		mute := resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden // it tells strangers nothing
+		return &unready{status: resp.Status, informed: mute || bytes.Contains(checks, []byte("[+]informer-sync ok\n"))}
 	}
 	return nil
 }

@@ -139,19 +139,29 @@ func noEntries(dir string) (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	r := bufio.NewReaderSize(f, 1<<20)
+	return onlyMade(bufio.NewReaderSize(f, 1<<20))
+}
+
+// onlyMade tells whether there is all that is written when a log is made, and nothing else. One with less has lost what it had: etcd
+// writes all of that before it gives a log its name.
+func onlyMade(r *bufio.Reader) (bool, error) {
+	var last uint64
 	for {
 		record, err := readRecord(r)
 		if err != nil {
 			return false, nil // whatever that is, it is not what etcd writes at first
 		}
 		if record == nil {
-			return onlyZeros(r)
+			break
 		}
-		if !written(record) {
+		if last = written(record); last == 0 {
 			return false, nil
 		}
 	}
+	if last != snapshotRecord {
+		return false, nil
+	}
+	return onlyZeros(r)
 }
 
 // longestRecord is more than one has that is written when a log is made.
@@ -187,21 +197,23 @@ const (
 	snapshotRecord = 5
 )
 
-// written tells whether a record is one of those that are written when a log is made. Its snapshot is of nothing.
-func written(record []byte) bool {
+// written gives the kind of a record that is one of those that are written when a log is made, and 0 of others. The last of them is a
+// snapshot of nothing.
+func written(record []byte) uint64 {
 	kind, _, ok := field(record, 1)
 	if !ok {
-		return false
+		return 0
 	}
 	switch kind {
 	case metadataRecord, checksumRecord:
-		return true
+		return kind
 	case snapshotRecord:
 		_, snapshot, ok := field(record, 3)
-		index, _, known := field(snapshot, 1)
-		return ok && known && index == 0
+		if index, _, known := field(snapshot, 1); ok && known && index == 0 {
+			return kind
+		}
 	}
-	return false
+	return 0
 }
 
 // field gives a field of a message, which is a number or a message. A number that is not there is 0.

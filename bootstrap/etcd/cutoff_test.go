@@ -240,9 +240,9 @@ func TestNotCutOff(t *testing.T) {
 		}
 		return append(binary.LittleEndian.AppendUint64(nil, size), append(record, make([]byte, fill)...)...)
 	}
-	begin := strings.Join([]string{ // as etcd 3.6 and 3.7 write it
-		string(frame(0x08, 4, 0x10, 0)), string(frame(0x08, 1, 0x10, 7, 0x1a, 2, 0x08, 3)), string(frame(0x08, 5, 0x10, 7, 0x1a, 4, 0x08, 0, 0x10, 0)),
-	}, "")
+	// As etcd 3.6 and 3.7 write it.
+	half := string(frame(0x08, 4, 0x10, 0)) + string(frame(0x08, 1, 0x10, 7, 0x1a, 2, 0x08, 3))
+	begin := half + string(frame(0x08, 5, 0x10, 7, 0x1a, 4, 0x08, 0, 0x10, 0))
 	zeros := string(make([]byte, 4096))
 	pages := strings.Repeat("x", 4*os.Getpagesize())
 	type files map[string]string
@@ -267,6 +267,9 @@ func TestNotCutOff(t *testing.T) {
 		"something after zeros":   {files{"snap/db": pages, first: begin + zeros + "x"}, false},
 		"something unknown":       {files{"snap/db": pages, first: begin + string(frame(0x08, 6, 0x10, 1)) + zeros}, false},
 		"no log at all":           {files{"snap/db": pages, first: "hello, this is something else" + zeros}, false},
+		"a log of zeros":          {files{"snap/db": pages, first: zeros}, false},
+		"an empty log":            {files{"snap/db": pages, first: ""}, false},
+		"half a beginning":        {files{"snap/db": pages, first: half + zeros}, false},
 		"a torn record":           {files{"snap/db": pages, first: begin + string(frame(0x08, 2)[:8])}, false},
 		"pages and no log":        {files{"snap/db": pages}, false},
 		"some pages and no log":   {files{"snap/db": pages[:5000]}, true},

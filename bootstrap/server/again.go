@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"slipway.dev/slipway/bootstrap"
@@ -33,7 +34,7 @@ func (o InitOptions) same(earlier *state) error {
 	d.compare("external etcd", strings.Join(c.ExternalEtcd, ","), strings.Join(o.ExternalEtcd.urls(), ","))
 	c.Settings.Compare(o.Settings, d.compare)
 	d.compare("workloads", !c.Dedicated, o.Workloads)
-	d.compare("skipped steps", fmt.Sprint(earlier.Skip), fmt.Sprint(o.Skip))
+	d.compare("skipped steps", skipped(earlier.Skip), skipped(o.Skip))
 	if !o.wants(c.KubernetesVersion) {
 		d.compare("Kubernetes version", c.KubernetesVersion, o.KubernetesVersion)
 	}
@@ -73,3 +74,6 @@ func alreadyNode(op string, s *bootstrap.NodeSpec) error {
 	return fault.New("node-already", op,
 		fmt.Errorf("it is %s of cluster %q, as node %q", role, s.Cluster.Name, s.Node.Name), "take it out first with `slipway reset`")
 }
+
+// skipped is the same for the same steps, however they were given.
+func skipped(steps []string) string { return fmt.Sprint(slices.Compact(slices.Sorted(slices.Values(steps)))) }

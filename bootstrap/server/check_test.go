@@ -89,6 +89,10 @@ func TestSkipped(t *testing.T) {
 		!strings.Contains(all[0].Error(), "skipped steps [coredns], this is with [coredns kube-proxy]") {
 		t.Errorf("got %v", all)
 	}
+	s.Skip = []string{"kube-proxy", "coredns", "coredns"}
+	if err := o.same(s); err != nil {
+		t.Error("the same steps in another order:", err)
+	}
 	j := joining{JoinOptions: JoinOptions{Host: Host{Bundle: "/b", Skip: []string{"images"}}}}
 	if all := fault.All(j.same(begunState(t))); len(all) != 1 || all[0].ID != "settings-differ" {
 		t.Errorf("join: got %v", all)

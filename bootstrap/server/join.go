@@ -153,7 +153,7 @@ func (j *joining) same(s *state) error {
 		return err
 	}
 	d.compare("interface of the virtual IP", n.VirtualIPInterface, cmp.Or(j.VirtualIPInterface, n.VirtualIPInterface))
-	d.compare("skipped steps", fmt.Sprint(s.Skip), fmt.Sprint(j.Skip))
+	d.compare("skipped steps", skipped(s.Skip), skipped(j.Skip))
 	if j.Address.IsValid() {
 		d.compare("address", n.Address, j.Address)
 	}

@@ -199,7 +199,7 @@ func unusedIn(d Dirs, alone bool) ([]Unused, error) {
 }
 
 // storeName is that of an unpacked bundle, or of a program, and of what an interrupted run has left of one.
-var storeName = regexp.MustCompile(`^(slipway-)?[0-9a-f]{12}(\.tmp-.*)?$`)
+var storeName = regexp.MustCompile(`^(slipway-)?[0-9a-f]{12}(-[0-9]+)?(\.tmp-.*)?$`)
 
 // users are what may use something of the store.
 type users struct {

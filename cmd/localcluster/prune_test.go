@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"slipway.dev/slipway/images"
 	"slipway.dev/slipway/internal/fault"
 	"slipway.dev/slipway/internal/flock"
 	"slipway.dev/slipway/internal/testenv"
@@ -36,6 +37,7 @@ func pruned(t *testing.T) Dirs {
 	for _, file := range []string{
 		"000000000001/files/x", "000000000002/rootfs/x", "000000000003/rootfs/x", "000000000004/" + blobs + "x", "000000000005/" + blobs + "x",
 		"slipway-000000000006/usr/x", "slipway-000000000007/usr/x", "000000000001.tmp-123/x", "000000000008/x", "somebody-elses/x",
+		"000000000009-2/rootfs/x", "00000000000a-2/rootfs/x", "00000000000a-2.tmp-123/x",
 		filepath.Base(self) + "/usr/x",
 	} {
 		path := filepath.Join(store(d), file)
@@ -50,6 +52,7 @@ func pruned(t *testing.T) Dirs {
 		}
 	}
 	uses(filepath.Join(d.State, "clusters/one/cluster.json"), "000000000001/files")
+	uses(filepath.Join(d.State, "clusters/three/cluster.json"), "000000000009-2/rootfs")
 	uses(filepath.Join(d.State, "snapshots/gone/first/snapshot.json"), "000000000002/rootfs")
 	uses(filepath.Join(other.State, "clusters/two/cluster.json"), "000000000003/rootfs")
 	uses(filepath.Join(other.State, "clusters/two/machines/a/machine.json"), "slipway-000000000006")
@@ -72,7 +75,9 @@ func TestPrune(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"000000000001.tmp-123", "000000000005", "000000000008", "slipway-000000000007"}
+	want := []string{
+		"000000000001.tmp-123", "000000000005", "000000000008", "00000000000a-2", "00000000000a-2.tmp-123", "slipway-000000000007",
+	}
 	list, err := Prune(t.Context(), d, false)
 	if got := unusedNames(list); err != nil || !slices.Equal(got, want) || list[0].Size < 5000 {
 		t.Errorf("unused %v, %v", list, err)
@@ -85,7 +90,7 @@ func TestPrune(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if list, err = Prune(t.Context(), d, true); err != nil || !slices.Equal(unusedNames(list), []string{want[0], want[1], want[3]}) {
+	if list, err = Prune(t.Context(), d, true); err != nil || !slices.Equal(unusedNames(list), slices.Concat(want[:2], want[3:])) {
 		t.Errorf("removed %v, %v", list, err)
 	}
 	unpacking.Remove()
@@ -99,6 +104,17 @@ func TestPrune(t *testing.T) {
 	}
 	if after, err := os.ReadDir(store(d)); err != nil || len(after) != len(before)-len(want) {
 		t.Errorf("left: %v, %v", after, err)
+	}
+}
+
+// TestStoreName: what bundles are unpacked to is what is looked for.
+func TestStoreName(t *testing.T) {
+	b, err := images.Open(string(testenv.NeedBundle(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name := filepath.Base(b.UnpackedIn("store")); !storeName.MatchString(name) {
+		t.Errorf("%s is not looked for", name)
 	}
 }
 

@@ -230,10 +230,10 @@ func (c *Cluster) copyMachine(ctx context.Context, n bootstrap.Node) error {
 		return err
 	}
 	var disk local.Disk
-	both, ctx := errgroup.WithContext(ctx)
-	both.Go(func() error { return c.source.verify(ctx, n.Name) })
+	both, until := errgroup.WithContext(ctx)
+	both.Go(func() error { return c.source.verify(until, n.Name) })
 	both.Go(func() (err error) {
-		disk, err = p.PutDisk(ctx, c.Name(), n.Name, c.source.machine(n.Name), false, copyInto(&treecopy.Size{}, c.Store))
+		disk, err = p.PutDisk(until, c.Name(), n.Name, c.source.machine(n.Name), false, copyInto(&treecopy.Size{}, c.Store))
 		return diskFull(err)
 	})
 	if err := both.Wait(); err != nil {
