@@ -66,7 +66,8 @@ func quickStart(pod *corev1.PodSpec, name string) error {
 	c.StartupProbe.PeriodSeconds = 1
 	// Five minutes: who waits for an API server is not sick, and a restart would not help.
 	c.StartupProbe.FailureThreshold = 300
-	// A kubelet that has just started delays a probe by up to its period.
-	c.ReadinessProbe.PeriodSeconds = 5
+	// A kubelet that was started within this time delays the first one by up to as long, also after the container has started. At a
+	// boot it learns of its pods after three seconds.
+	c.ReadinessProbe.PeriodSeconds = 3
 	return nil
 }
