@@ -149,7 +149,7 @@ func onlyMade(r *bufio.Reader) (bool, error) {
 	for {
 		record, err := readRecord(r)
 		if err != nil {
-			return false, nil // whatever that is, it is not what etcd writes at first
+			return false, nil //nolint:nilerr // whatever that is, it is not what etcd writes at first
 		}
 		if record == nil {
 			break

@@ -196,6 +196,10 @@ func (n *builder) usualKubelet() *kubelet.KubeletConfiguration {
 // is in a pod, and until a static pod that was started before the API server shows up in the API.
 func shareHost(c *kubelet.KubeletConfiguration) {
 	c.SyncFrequency = metav1.Duration{Duration: 10 * time.Second}
+	// It looks at the node itself every 2 s instead of 10: after a boot it may say that the node is not ready just before it is, and says
+	// so until it looks again. That it reports what has not changed stays every 5 min, the default only for who looks every 10 s.
+	c.NodeStatusUpdateFrequency = metav1.Duration{Duration: 2 * time.Second}
+	c.NodeStatusReportFrequency = metav1.Duration{Duration: 5 * time.Minute}
 	never, off := int32(100), false
 	c.FailSwapOn = &off
 	c.ImageGCHighThresholdPercent = &never

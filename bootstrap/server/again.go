@@ -76,4 +76,6 @@ func alreadyNode(op string, s *bootstrap.NodeSpec) error {
 }
 
 // skipped is the same for the same steps, however they were given.
-func skipped(steps []string) string { return fmt.Sprint(slices.Compact(slices.Sorted(slices.Values(steps)))) }
+func skipped(steps []string) string {
+	return fmt.Sprint(slices.Compact(slices.Sorted(slices.Values(steps))))
+}
