@@ -16,7 +16,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"slipway.dev/slipway/bootstrap"
@@ -229,15 +228,14 @@ func (c *Cluster) copyMachine(ctx context.Context, n bootstrap.Node) error {
 	if known, err := p.Known(c.Name(), n.Name); err != nil || known {
 		return err
 	}
-	var disk local.Disk
-	both, until := errgroup.WithContext(ctx)
-	both.Go(func() error { return c.source.verify(until, n.Name) })
-	both.Go(func() (err error) {
-		disk, err = p.PutDisk(until, c.Name(), n.Name, c.source.machine(n.Name), false, copyInto(&treecopy.Size{}, c.Store))
+	whole := make(chan error, 1)
+	go func() { whole <- c.source.verify(ctx, n.Name) }()
+	disk, err := p.PutDisk(ctx, c.Name(), n.Name, c.source.machine(n.Name), false, copyInto(&treecopy.Size{}, c.Store))
+	if damaged := <-whole; damaged != nil { // that is why it could not be copied, if it could not
+		return damaged
+	}
+	if err != nil {
 		return diskFull(err)
-	})
-	if err := both.Wait(); err != nil {
-		return err
 	}
 	if err := errors.Join(forgetOrigin(disk), forgetVolumes(disk)); err != nil || !n.ControlPlane {
 		return err
