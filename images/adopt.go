@@ -3,6 +3,8 @@ package images
 import (
 	"context"
 	"fmt"
+	"strings"
+	"syscall"
 
 	"github.com/containerd/containerd/v2/client"
 	ctrimages "github.com/containerd/containerd/v2/core/images"
@@ -29,11 +31,21 @@ func adopt(ctx context.Context, c *client.Client, ref string, target v1.Descript
 		return err
 	}
 	if !done {
-		if err := img.Unpack(ctx, snapshotter); err != nil {
+		if err := unpack(ctx, img); err != nil {
 			return fmt.Errorf("unpack: %w", err)
 		}
 	}
 	return nameImage(ctx, c, img, labels)
+}
+
+// unpack tries again where the directory of a layer is there already: a power loss between that directory and the entry in
+// containerd's database leaves one, at the next free number. Containerd says so only as text, and has then removed it.
+func unpack(ctx context.Context, img client.Image) error {
+	err := img.Unpack(ctx, snapshotter)
+	if err != nil && strings.Contains(err.Error(), syscall.EEXIST.Error()) {
+		return img.Unpack(ctx, snapshotter)
+	}
+	return err
 }
 
 // nameImage writes the names last: who sees the image finds it complete. What is pinned for the cluster stays so when its user
