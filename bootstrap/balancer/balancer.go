@@ -39,6 +39,8 @@ const (
 	retryEvery = time.Second
 	// informedWithin is how long the first server has to know what it allows, see mayOpen.
 	informedWithin = time.Minute
+	// muteFor is how long the first server may forbid to ask for its health, until that is taken for its way: see mayOpen.
+	muteFor = 2 * time.Second
 )
 
 // balancer is one run of Run.
@@ -114,12 +116,20 @@ func (b *balancer) keep(ctx context.Context, servers []string) {
 
 // attend asks a server for its health until ctx ends or the server is gone from the list for long enough.
 func (b *balancer) attend(ctx context.Context, s *server) {
+	var mute time.Time // since when it tells strangers nothing
 	for {
 		err := b.prober.ask(ctx, s.address)
 		if ctx.Err() != nil {
 			return
 		}
-		if b.mayOpen(err) {
+		var u *unready
+		switch {
+		case !errors.As(err, &u) || !u.mute:
+			mute = time.Time{}
+		case mute.IsZero():
+			mute = time.Now()
+		}
+		if b.mayOpen(err, !mute.IsZero() && time.Since(mute) > muteFor) {
 			b.trouble("let clients connect", b.door.open())
 		}
 		if err != nil {
@@ -139,13 +149,14 @@ func (b *balancer) attend(ctx context.Context, s *server) {
 }
 
 // mayOpen tells by the answer of a server whether clients may connect. The first one after a boot forbids everything for a moment, and who
-// is forbidden something asks again as late as one who is refused. Later on a server that can do anything is better than none.
-func (b *balancer) mayOpen(answer error) bool {
+// is forbidden something asks again as late as one who is refused. Later on a server that can do anything is better than none. One that
+// never tells strangers of its health is not waited for.
+func (b *balancer) mayOpen(answer error, mute bool) bool {
 	if b.door.opening() > 0 || time.Since(b.began) > informedWithin {
 		return accepts(answer)
 	}
 	var u *unready
-	return answer == nil || errors.As(answer, &u) && u.informed
+	return answer == nil || mute || errors.As(answer, &u) && u.informed
 }
 
 // accepts tells whether a server accepted a connection, whatever came of it.

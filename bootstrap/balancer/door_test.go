@@ -87,6 +87,7 @@ func TestFirstServer(t *testing.T) {
 	s.kill()
 	s.ready.Store(false)
 	etcd := freeAddress(t)
+	s.mute.Store(true) // as it forbids everything
 	n := c.node(t, []string{s.address}, func(c *balancer.Config) { c.Await = etcd })
 	other := c.node(t, []string{s.address}, nil)
 	n.wantRefused(t)
@@ -112,10 +113,26 @@ func TestFirstServer(t *testing.T) {
 	default:
 	}
 	s.rules.Store(true)
+	s.mute.Store(false)
 	if err := <-served; err != nil {
 		t.Error(err)
 	}
 	n.wantNew(t, s)
+}
+
+// TestMuteServer: one that never tells strangers of its health is waited for only as long as it may not know its rules yet.
+func TestMuteServer(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	s := c.start(t)
+	s.kill()
+	s.ready.Store(false)
+	s.mute.Store(true)
+	n := c.node(t, []string{s.address}, nil)
+	s.start(t)
+	if _, err := n.waiting(t).ask(); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestStopWhileWaiting: a balancer that is stopped while clients wait for the first server says nothing of trouble.

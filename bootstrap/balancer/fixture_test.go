@@ -107,6 +107,7 @@ type apiServer struct {
 	address string
 	ready   atomic.Bool
 	rules   atomic.Bool                   // it knows the rules by which it allows requests, though it is not ready
+	mute    atomic.Bool                   // it forbids strangers to ask whether it is ready
 	asked   chan struct{}                 // gives one for each time it is asked whether it is ready, to those who wait
 	frozen  atomic.Pointer[chan struct{}] // set while it accepts connections and does nothing, as after SIGSTOP
 	cluster *cluster
@@ -147,7 +148,11 @@ func (s *apiServer) start(t *testing.T) {
 		case s.asked <- struct{}{}:
 		default:
 		}
-		if !s.ready.Load() {
+		switch {
+		case s.ready.Load():
+		case s.mute.Load():
+			w.WriteHeader(http.StatusForbidden)
+		default:
 			w.WriteHeader(http.StatusInternalServerError)
 			sync := map[bool]string{true: "[+]informer-sync ok", false: "[-]informer-sync failed: reason withheld"}[s.rules.Load()]
 			fmt.Fprintf(w, "[+]ping ok\n%s\n[-]poststarthook/rbac/bootstrap-roles failed: reason withheld\nreadyz check failed\n", sync)

@@ -46,8 +46,11 @@ func (p *prober) ask(ctx context.Context, address string) error {
 	defer resp.Body.Close()
 	checks, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<16)) // also so that the connection can be used again
 	if resp.StatusCode != http.StatusOK {
-		mute := resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden // it tells strangers nothing
-		return &unready{status: resp.Status, informed: mute || bytes.Contains(checks, []byte("[+]informer-sync ok\n"))}
+		return &unready{
+			status:   resp.Status,
+			informed: bytes.Contains(checks, []byte("[+]informer-sync ok\n")),
+			mute:     resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden,
+		}
 	}
 	return nil
 }
@@ -56,6 +59,7 @@ func (p *prober) ask(ctx context.Context, address string) error {
 type unready struct {
 	status   string
 	informed bool // it knows the rules by which it allows requests, and does not forbid all of them
+	mute     bool // it tells strangers nothing: not yet, as it forbids everything, or never
 }
 
 func (u *unready) Error() string { return "/readyz says " + u.status }
