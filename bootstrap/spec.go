@@ -85,6 +85,9 @@ type Cluster struct {
 	// Closed is set where each node's identity is made for it by whoever has the authorities' keys. Nobody joins with a token, and
 	// there is nothing in the cluster for those who do.
 	Closed bool `json:"closed,omitempty"`
+	// Alone is set while there is one control plane whose parts need not agree with others: its etcd elects itself at once, and its
+	// controllers lead without a lease. It is taken back before a second one joins, which costs a restart of those parts.
+	Alone bool `json:"alone,omitempty"`
 	// ExternalEtcd are the URLs of an etcd that the cluster does not run itself; without any, each control plane runs a member.
 	ExternalEtcd []string `json:"externalEtcd,omitempty"`
 	// Dedicated keeps control planes free of workloads.

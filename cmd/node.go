@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -19,7 +20,7 @@ import (
 
 // addNodeInternals adds the commands that Slipway runs on a host; nobody types them.
 func addNodeInternals(c *cobra.Command, o *options) {
-	internal := []*cobra.Command{newNodeBalance(o), newNodeControl(o), newNodeAskAPI(), newNodeSign(o), newNodeLeave(o), newNodeLogEnd(o), {
+	internal := []*cobra.Command{newNodeBalance(o), newNodeControl(o), newNodeAskAPI(), newNodeSign(o), newNodeLeave(o), newNodeLogEnd(o), newNodeEndPods(), {
 		Use: "converge", Short: "Converge this host to the specification on standard input", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			spec, err := bootstrap.ReadSpec(o.Stdin)
@@ -92,13 +93,25 @@ func newNodeLogEnd(o *options) *cobra.Command {
 	}
 }
 
+// newNodeEndPods is run by systemd at the shutdown of a node.
+func newNodeEndPods() *cobra.Command {
+	return &cobra.Command{
+		Use: "end-pods", Short: "End the pods of the cluster's DNS server as soon as the kubelet has ended", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return node.EndPods(c.Context()) },
+	}
+}
+
 // newNodeBalance runs on every node as a unit of systemd.
 func newNodeBalance(o *options) *cobra.Command {
 	var b balancer.Config
+	var await string
 	c := &cobra.Command{
 		Use: "balance", Short: "Run the load balancer for the API", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			b.Report = func(e balancer.Event) { fmt.Fprintln(o.Stdout, e.Kind, e.Server, e.Reason) }
+			if await != "" {
+				b.Await = func(ctx context.Context) bool { return node.RunsPod(ctx, await) }
+			}
 			b.Ready = func() { _, _ = daemon.SdNotify(true, daemon.SdNotifyReady) } // without systemd nobody waits for it
 			return balancer.Run(c.Context(), b)
 		},
@@ -109,7 +122,7 @@ func newNodeBalance(o *options) *cobra.Command {
 	f.StringVar(&b.Kubeconfig, "kubeconfig", "", "with which the list of servers is followed")
 	f.StringVar(&b.CA, "ca", "", "authority of the servers' certificates")
 	f.StringVar(&b.Prefer, "prefer", "", "server to take as long as it is healthy")
-	f.StringVar(&b.Await, "await", "", "address that accepts connections as soon as the first server is about to: then clients wait for it")
+	f.StringVar(&await, "await", "", "pod that the kubelet begins before the first server: from then on clients wait for that")
 	return c
 }
 

@@ -24,6 +24,7 @@ func TestNodes(t *testing.T) {
 	buildWriter(t, c.dir)
 	c.kubectl(t, "create", "namespace", haNamespace)
 
+	c.isAlone(t, true, "grow-cp-1")
 	c.writes(t, c.here(t, "grow", requestLimit), func(w *writing) {
 		c.killAdd(t, "etcd", "--control-plane", "--count", "2")
 		slipwayFails(t, "nodes-joining", "node", "add", c.name)
@@ -33,6 +34,7 @@ func TestNodes(t *testing.T) {
 			t.Errorf("added %q", added)
 		}
 	})
+	c.isAlone(t, false, "grow-cp-1", "grow-cp-2", "grow-cp-3")
 	if out := slipway(t, "node", "add", c.name, "--wait", "5m").stdout; out != "grow-worker-1\n" {
 		t.Errorf("added %q", out)
 	}
@@ -63,6 +65,21 @@ func TestNodes(t *testing.T) {
 	slipway(t, "up", "--name", c.name, "--egress=false")
 	slipway(t, "down", c.name)
 	before.compare(t, takeInventory(t))
+}
+
+// isAlone looks at what runs whether control planes agree with nobody: etcd elects itself, and controllers lead without a lease.
+func (c *growing) isAlone(t *testing.T, want bool, nodes ...string) {
+	t.Helper()
+	for _, n := range nodes {
+		for program, arg := range map[string]string{
+			"etcd": "--election-timeout=100", "kube-controller-manager": "--leader-elect=false", "kube-scheduler": "--leader-elect=false",
+		} {
+			runs := slipway(t, "ssh", c.name, n, "--", "pgrep", "-a", "-f", "^"+program+" ").stdout
+			if runs == "" || strings.Contains(runs, arg) != want {
+				t.Errorf("alone %v: on %s runs %s", want, n, runs)
+			}
+		}
+	}
 }
 
 // growing is a cluster whose nodes come and go.

@@ -25,9 +25,9 @@ type Config struct {
 	CA string
 	// Prefer is the server that new connections go to while it is up: on a control plane, its own.
 	Prefer string
-	// Await is an address, host:port, where something accepts connections as soon as a first server is about to: on a control plane, its own
-	// etcd. From then on clients are kept waiting for that server, for some seconds at most, and not refused.
-	Await string
+	// Await tells whether a first server is about to come: on a control plane, whether the kubelet has begun etcd. From then on clients are
+	// kept waiting for that server, for some seconds at most, and not refused. It is asked until then, or until there is a server.
+	Await func(context.Context) bool
 	// Report is called with each event, one at a time; nothing goes on until it returns.
 	Report func(Event)
 	// Ready is called once: from then on clients can connect whenever a server accepts connections.
@@ -39,6 +39,8 @@ const (
 	retryEvery = time.Second
 	// informedWithin is how long the first server has to know what it allows, see mayOpen.
 	informedWithin = time.Minute
+	// awaitEvery is how often Await is asked: a kubelet at a boot asks at some moment soon after.
+	awaitEvery = 20 * time.Millisecond
 	// muteFor is how long the first server may forbid to ask for its health, until that is taken for its way: see mayOpen.
 	muteFor = 2 * time.Second
 )
@@ -216,17 +218,17 @@ func (b *balancer) accept(ctx context.Context) {
 // only seconds after the server is there. It would be too early to keep clients before: a kubelet that waits for an answer
 // mounts nothing, and so does not start the server.
 func (b *balancer) awaitFirst(ctx context.Context) {
-	if b.Await == "" {
+	if b.Await == nil {
 		return
 	}
 	for b.door.opening() == 0 && ctx.Err() == nil {
-		if b.anyAccepts(ctx, []string{b.Await}) {
+		if b.Await(ctx) {
 			b.trouble("let clients wait", b.door.keep(ctx, keepFor))
 			return
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(knockEvery):
+		case <-time.After(awaitEvery):
 		}
 	}
 }

@@ -69,9 +69,23 @@ func (p *Pods) WaitNetwork(ctx context.Context, name string) error {
 	}
 }
 
-// Remove ends all pods and removes them.
-func (p *Pods) Remove(ctx context.Context) error {
-	r, err := p.service.ListPodSandbox(ctx, &runtime.ListPodSandboxRequest{})
+// Runs tells whether there is a pod of the control plane of that name, whatever of its containers.
+func (p *Pods) Runs(ctx context.Context, name string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	r, err := p.service.ListPodSandbox(ctx, &runtime.ListPodSandboxRequest{Filter: &runtime.PodSandboxFilter{
+		State:         &runtime.PodSandboxStateValue{State: runtime.PodSandboxState_SANDBOX_READY},
+		LabelSelector: map[string]string{"io.kubernetes.pod.namespace": "kube-system", "io.kubernetes.pod.name": name},
+	}})
+	if err != nil {
+		return false, fmt.Errorf("list pods: %w", err)
+	}
+	return len(r.Items) > 0, nil
+}
+
+// Remove ends the pods that have all these labels, and removes them.
+func (p *Pods) Remove(ctx context.Context, labels map[string]string) error {
+	r, err := p.service.ListPodSandbox(ctx, &runtime.ListPodSandboxRequest{Filter: &runtime.PodSandboxFilter{LabelSelector: labels}})
 	if err != nil {
 		return fmt.Errorf("list pods: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -41,6 +42,29 @@ func Restart(ctx context.Context, socket, component, node string, progress func(
 	}
 	progress("wait for the kubelet to start it again")
 	return waitForAnother(ctx, c, component, node, old)
+}
+
+// RunsAs tells whether a static pod's container on the node of that name runs with this command, and none with another.
+func RunsAs(ctx context.Context, socket, component, node string, command []string) (bool, error) {
+	c, err := open(socket)
+	if err != nil {
+		return false, err
+	}
+	defer c.Close()
+	all, err := tasksOf(ctx, c, component, node)
+	if err != nil || len(all) == 0 {
+		return false, err
+	}
+	for _, task := range all {
+		spec, err := task.Spec(ctx)
+		if err != nil {
+			return false, fmt.Errorf("look at its container: %w", err)
+		}
+		if !slices.Equal(spec.Process.Args, command) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // Kill ends a static pod's container on the node of that name as hard as can be, and does not wait. The kubelet starts another.

@@ -11,6 +11,7 @@ import (
 
 	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/balancer"
+	"slipway.dev/slipway/bootstrap/cri"
 	"slipway.dev/slipway/bootstrap/engine"
 )
 
@@ -86,6 +87,17 @@ func runsFrom(path string) bool {
 	return err == nil && os.SameFile(self, there)
 }
 
+// RunsPod tells whether the kubelet of this host has begun a pod of the control plane since the boot. If nobody answers, it has not.
+func RunsPod(ctx context.Context, name string) bool {
+	pods, err := cri.OpenPods(containerdSocket)
+	if err != nil {
+		return false
+	}
+	defer pods.Close()
+	runs, err := pods.Runs(ctx, name)
+	return err == nil && runs
+}
+
 // loadBalancer runs the load balancer, which knows one server to begin with and learns the others from that.
 func (n *builder) loadBalancer(name string, needs ...string) engine.Step {
 	const unit = "slipway-balancer.service"
@@ -94,7 +106,7 @@ func (n *builder) loadBalancer(name string, needs ...string) engine.Step {
 		if n.Node.ControlPlane {
 			own = " --prefer " + n.ownAPI()
 			if !n.externalEtcd() {
-				own += " --await " + net.JoinHostPort(loopback, strconv.Itoa(bootstrap.EtcdMetricsPort))
+				own += " --await etcd-" + n.Node.Name
 			}
 		}
 		text := fmt.Sprintf(balancerUnitText, net.JoinHostPort(loopback, strconv.Itoa(bootstrap.BalancerPort)), own)

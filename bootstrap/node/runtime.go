@@ -142,7 +142,7 @@ func (n *builder) removePods(ctx context.Context, step string) error {
 	if err := pods.WaitNetwork(ctx, restNetwork); err != nil {
 		return err
 	}
-	if err := pods.Remove(ctx); err != nil {
+	if err := pods.Remove(ctx, nil); err != nil {
 		return err
 	}
 	if err := os.Remove(restFile); err != nil && !errors.Is(err, fs.ErrNotExist) {

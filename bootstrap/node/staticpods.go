@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
+	"slipway.dev/slipway/bootstrap/cri"
 	"slipway.dev/slipway/bootstrap/engine"
 	"slipway.dev/slipway/internal/fault"
 )
@@ -58,12 +59,11 @@ type mount struct {
 // staticPods runs the API server, and etcd where that does not have a step of its own.
 func (n *builder) staticPods(name string, needs ...string) engine.Step {
 	own := !n.Node.Joins && !n.externalEtcd()
-	list := func() ([]engine.File, error) {
-		all := []component{n.apiServer()}
+	all := func() []component {
 		if own {
-			all = append(all, n.etcd())
+			return []component{n.apiServer(), n.etcd()}
 		}
-		return n.manifests(all...)
+		return []component{n.apiServer()}
 	}
 	dirs := []string{auditLogDir}
 	if !n.externalEtcd() {
@@ -71,18 +71,18 @@ func (n *builder) staticPods(name string, needs ...string) engine.Step {
 	}
 	step := engine.Step{
 		Name: name, Needs: needs,
-		Check: func(context.Context) ([]string, error) {
-			files, err := list()
+		Check: func(ctx context.Context) ([]string, error) {
+			files, err := n.manifests(all()...)
 			change := engine.Differing(files)
 			for _, dir := range dirs {
 				if _, err := os.Stat(dir); err != nil {
 					change = append(change, "make "+dir)
 				}
 			}
-			return change, err
+			return append(change, n.outdated(ctx, all()...)...), err
 		},
-		Do: func(context.Context, func(string)) error {
-			files, err := list()
+		Do: func(ctx context.Context, progress func(string)) error {
+			files, err := n.manifests(all()...)
 			if err != nil {
 				return err
 			}
@@ -91,7 +91,10 @@ func (n *builder) staticPods(name string, needs ...string) engine.Step {
 					return err
 				}
 			}
-			return n.host.WriteFiles(name, files)
+			if err := n.host.WriteFiles(name, files); err != nil {
+				return err
+			}
+			return n.awaitUpdate(ctx, progress, all()...)
 		},
 	}
 	if own {
@@ -121,14 +124,18 @@ func (n *builder) controllers(name string, needs ...string) engine.Step {
 			if healthy(ctx) != nil {
 				change = append(change, "wait for the controller manager and the scheduler")
 			}
-			return change, err
+			return append(change, n.outdated(ctx, all...)...), err
 		},
 		Do: func(ctx context.Context, progress func(string)) error {
 			files, err := n.manifests(all...)
 			if err != nil {
 				return err
 			}
-			if err := n.host.WriteFiles(name, files); err != nil {
+			err = n.host.WriteFiles(name, files)
+			if err == nil {
+				err = n.awaitUpdate(ctx, progress, all...)
+			}
+			if err != nil {
 				return err
 			}
 			const what = "wait for the controller manager and the scheduler"
@@ -139,6 +146,30 @@ func (n *builder) controllers(name string, needs ...string) engine.Step {
 			return nil
 		},
 	}
+}
+
+// outdated says which components of a node that is only changed do not run as they are to. The kubelet starts them again when their
+// manifests have changed, some time later, and until then the earlier ones answer.
+func (n *builder) outdated(ctx context.Context, all ...component) (change []string) {
+	if !n.Kept {
+		return nil
+	}
+	for _, c := range all {
+		if ok, err := cri.RunsAs(ctx, containerdSocket, c.name, n.Node.Name, c.command()); err != nil || !ok {
+			change = append(change, "start "+c.name+" again")
+		}
+	}
+	return change
+}
+
+func (n *builder) awaitUpdate(ctx context.Context, progress func(string), all ...component) error {
+	const what = "wait for the kubelet"
+	return await(ctx, what, func(ctx context.Context) error {
+		if change := n.outdated(ctx, all...); len(change) > 0 {
+			return fmt.Errorf("it has to %s", strings.Join(change, ", "))
+		}
+		return nil
+	}, progress)
 }
 
 // manifests are the files by which the kubelet runs components.
@@ -178,10 +209,9 @@ func (n *builder) pod(c component) *corev1.Pod {
 			},
 		},
 	}
-	slices.Sort(c.args)
 	container := corev1.Container{
 		Name: c.name, Image: n.refs[c.name], ImagePullPolicy: corev1.PullIfNotPresent,
-		Command: append([]string{c.name}, c.args...),
+		Command: c.command(),
 		Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
 			corev1.ResourceCPU: resource.MustParse(c.cpu),
 		}},
@@ -219,6 +249,10 @@ func (c component) probe(path string, period, failures int32) *corev1.Probe {
 		}},
 		PeriodSeconds: period, FailureThreshold: failures, TimeoutSeconds: 15,
 	}
+}
+
+func (c component) command() []string {
+	return append([]string{c.name}, slices.Sorted(slices.Values(c.args))...)
 }
 
 func readOnlyFile(name, path string) mount {

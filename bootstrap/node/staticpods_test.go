@@ -45,6 +45,32 @@ func TestPathsOfFlags(t *testing.T) {
 	}
 }
 
+// TestAlone: what a control plane does without others may not be with it when there are, nor be told to those that join.
+func TestAlone(t *testing.T) {
+	spec := testSpecs(t)[0]
+	for _, alone := range []bool{false, true} {
+		spec.Cluster.Alone = alone
+		n := testBuilder(t, spec)
+		command := func(c component) string { return strings.Join(c.command(), " ") }
+		if got := strings.Contains(command(n.etcd()), "--election-timeout="); got != alone {
+			t.Errorf("alone %v: etcd has a time to elect of its own: %v", alone, got)
+		}
+		for _, c := range []component{n.controllerManager(), n.scheduler()} {
+			if got := strings.Contains(command(c), "--leader-elect=false"); got != alone {
+				t.Errorf("alone %v: %s needs no lease: %v", alone, c.name, got)
+			}
+		}
+		for _, a := range slices.Concat(extraArgs(n.etcd()), extraArgs(n.scheduler())) {
+			if strings.Contains(a.Name, "elect") || a.Name == "heartbeat-interval" {
+				t.Errorf("alone %v: kubeadm is told %+v", alone, a)
+			}
+		}
+		if joins := command(n.etcdMember("existing", nil)); strings.Contains(joins, "--election-timeout=") {
+			t.Errorf("alone %v: one that joins runs %s", alone, joins)
+		}
+	}
+}
+
 func TestPods(t *testing.T) {
 	n := testBuilder(t, testSpecs(t)[0])
 	for _, c := range components(n) {

@@ -241,11 +241,11 @@ func (c *Cluster) sign(ctx context.Context, m *local.Machine, nodes []bootstrap.
 	return specs, nil
 }
 
-// share gives a cluster that begins to have several control planes an address that one of them has at a time. Its clients on
-// this computer use it from then on.
+// share gives a cluster that begins to have several control planes an address that one of them has at a time, and lets the first one
+// agree with others. Its clients on this computer use the address from then on.
 func (c *Cluster) share(ctx context.Context, report engine.Report) error {
 	if !c.Cluster.VirtualIP.IsValid() {
-		c.Cluster.VirtualIP = sharedAddress(c.Subnet)
+		c.Cluster.VirtualIP, c.Cluster.Alone = sharedAddress(c.Subnet), false
 		c.Cluster.Endpoint = fleet.APIAddress(c.Cluster.VirtualIP.Addr())
 		if err := c.save(); err != nil {
 			return err

@@ -104,7 +104,7 @@ func newRecord(o Options, b *images.Bundle, u *images.Unpacked, self string) Rec
 		DNSDomain: o.DNSDomain, NoCNI: o.CNI == cniNone, Settings: o.Settings, Endpoint: fleet.APIAddress(r.Nodes[0].Address),
 		Workers: o.Workers, UpstreamDNS: len(r.Resolvers) > 0, Typha: o.Typha, Dedicated: o.Workers > 0,
 		Mirrors: fromNodes(o.mirrors, gateway), LoadBalancers: r.Network.Behind,
-		Balanced: true, Closed: true, ExtraSANs: []string{shared.Addr().String()},
+		Balanced: true, Closed: true, Alone: o.ControlPlanes == 1, ExtraSANs: []string{shared.Addr().String()},
 	}
 	if o.ControlPlanes > 1 {
 		r.Cluster.VirtualIP, r.Cluster.Endpoint, r.Network.Front = shared, fleet.APIAddress(shared.Addr()), shared.Addr()
