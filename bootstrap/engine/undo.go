@@ -204,6 +204,19 @@ func runJob(ctx context.Context, start func(context.Context, string, string, cha
 	}
 }
 
+// PauseUnit stops a unit that stays enabled, and waits until it has ended.
+func (h *Host) PauseUnit(ctx context.Context, name string) error {
+	c, err := dbus.NewSystemdConnectionContext(ctx)
+	if err != nil {
+		return fmt.Errorf("reach systemd: %w", err)
+	}
+	defer c.Close()
+	if err := runJob(ctx, c.StopUnitContext, name); err != nil {
+		return fmt.Errorf("stop unit %q: %w", name, err)
+	}
+	return nil
+}
+
 // StopUnit stops and disables a unit and waits until it has ended. One that is not there is fine, and one that runs although
 // its file has gone, because an earlier try was killed, is stopped.
 func (h *Host) StopUnit(ctx context.Context, name string) error {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/cri"
@@ -60,7 +61,7 @@ func EndPods(ctx context.Context) error {
 		return err
 	}
 	defer pods.Close()
-	return pods.Remove(ctx, map[string]string{"io.kubernetes.pod.namespace": "kube-system", "k8s-app": "kube-dns"})
+	return pods.Remove(ctx, map[string]string{podNamespaceLabel: metav1.NamespaceSystem, "k8s-app": "kube-dns"})
 }
 
 func awaitEnd(ctx context.Context, unit string) error {

@@ -60,10 +60,14 @@ type mount struct {
 func (n *builder) staticPods(name string, needs ...string) engine.Step {
 	own := !n.Node.Joins && !n.externalEtcd()
 	all := func() []component {
+		list := []component{n.apiServer()}
 		if own {
-			return []component{n.apiServer(), n.etcd()}
+			list = append(list, n.etcd())
 		}
-		return []component{n.apiServer()}
+		if n.Kept { // all that have to start again do so at once
+			list = append(list, n.controllerManager(), n.scheduler())
+		}
+		return list
 	}
 	dirs := []string{auditLogDir}
 	if !n.externalEtcd() {
@@ -79,12 +83,18 @@ func (n *builder) staticPods(name string, needs ...string) engine.Step {
 					change = append(change, "make "+dir)
 				}
 			}
-			return append(change, n.outdated(ctx, all()...)...), err
+			return append(change, each("start again ", n.outdated(ctx, all()...))...), err
 		},
-		Do: func(ctx context.Context, progress func(string)) error {
+		Do: func(ctx context.Context, _ func(string)) error {
 			files, err := n.manifests(all()...)
 			if err != nil {
 				return err
+			}
+			again := len(n.outdated(ctx, all()...)) > 0
+			if again {
+				if err := n.host.PauseUnit(ctx, n.kubeletUnit().Name); err != nil {
+					return err
+				}
 			}
 			for _, dir := range dirs {
 				if err := n.host.Mkdir(name, dir, 0o700); err != nil {
@@ -94,7 +104,10 @@ func (n *builder) staticPods(name string, needs ...string) engine.Step {
 			if err := n.host.WriteFiles(name, files); err != nil {
 				return err
 			}
-			return n.awaitUpdate(ctx, progress, all()...)
+			if again {
+				return n.endPodsOf(ctx, all()...)
+			}
+			return nil
 		},
 	}
 	if own {
@@ -124,18 +137,14 @@ func (n *builder) controllers(name string, needs ...string) engine.Step {
 			if healthy(ctx) != nil {
 				change = append(change, "wait for the controller manager and the scheduler")
 			}
-			return append(change, n.outdated(ctx, all...)...), err
+			return change, err
 		},
 		Do: func(ctx context.Context, progress func(string)) error {
 			files, err := n.manifests(all...)
 			if err != nil {
 				return err
 			}
-			err = n.host.WriteFiles(name, files)
-			if err == nil {
-				err = n.awaitUpdate(ctx, progress, all...)
-			}
-			if err != nil {
+			if err := n.host.WriteFiles(name, files); err != nil {
 				return err
 			}
 			const what = "wait for the controller manager and the scheduler"
@@ -148,29 +157,41 @@ func (n *builder) controllers(name string, needs ...string) engine.Step {
 	}
 }
 
-// outdated says which components of a node that is only changed do not run as they are to. The kubelet starts them again when their
-// manifests have changed, some time later, and until then the earlier ones answer.
-func (n *builder) outdated(ctx context.Context, all ...component) (change []string) {
+// outdated gives the components of a node that is only changed which do not run as they are to.
+func (n *builder) outdated(ctx context.Context, all ...component) (names []string) {
 	if !n.Kept {
 		return nil
 	}
 	for _, c := range all {
 		if ok, err := cri.RunsAs(ctx, containerdSocket, c.name, n.Node.Name, c.command()); err != nil || !ok {
-			change = append(change, "start "+c.name+" again")
+			names = append(names, c.name)
 		}
 	}
-	return change
+	return names
 }
 
-func (n *builder) awaitUpdate(ctx context.Context, progress func(string), all ...component) error {
-	const what = "wait for the kubelet"
-	return await(ctx, what, func(ctx context.Context) error {
-		if change := n.outdated(ctx, all...); len(change) > 0 {
-			return fmt.Errorf("it has to %s", strings.Join(change, ", "))
+// endPodsOf ends the pods of components while the kubelet is stopped, which starts them by their new manifests then. One that runs would end
+// the pod of etcd, and start it again only when it has told the API server so, which waits for etcd: that took more than a minute. And
+// one that starts waits for an API server that does not answer, before it starts anything.
+func (n *builder) endPodsOf(ctx context.Context, all ...component) error {
+	pods, err := cri.OpenPods(containerdSocket)
+	if err != nil {
+		return err
+	}
+	defer pods.Close()
+	for _, c := range all {
+		if err := pods.Remove(ctx, map[string]string{podNamespaceLabel: metav1.NamespaceSystem, podNameLabel: c.name + "-" + n.Node.Name}); err != nil {
+			return err
 		}
-		return nil
-	}, progress)
+	}
+	return nil
 }
+
+// The labels that the kubelet gives what it has containerd run.
+const (
+	podNamespaceLabel = "io.kubernetes.pod.namespace"
+	podNameLabel      = "io.kubernetes.pod.name"
+)
 
 // manifests are the files by which the kubelet runs components.
 func (n *builder) manifests(all ...component) ([]engine.File, error) {
