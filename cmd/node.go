@@ -20,7 +20,17 @@ import (
 
 // addNodeInternals adds the commands that Slipway runs on a host; nobody types them.
 func addNodeInternals(c *cobra.Command, o *options) {
-	internal := []*cobra.Command{newNodeBalance(o), newNodeControl(o), newNodeAskAPI(), newNodeSign(o), newNodeLeave(o), newNodeLogEnd(o), newNodeEndPods(), {
+	for _, one := range []*cobra.Command{
+		newNodeConverge(o), newNodeCertificates(o), newNodeSign(o), newNodeLeave(o), newNodeLogEnd(o), newNodeEndPods(),
+		newNodeBalance(o), newNodeControl(o), newNodeAskAPI(),
+	} {
+		one.Hidden = true
+		c.AddCommand(one)
+	}
+}
+
+func newNodeConverge(o *options) *cobra.Command {
+	return &cobra.Command{
 		Use: "converge", Short: "Converge this host to the specification on standard input", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			spec, err := bootstrap.ReadSpec(o.Stdin)
@@ -29,7 +39,11 @@ func addNodeInternals(c *cobra.Command, o *options) {
 			}
 			return node.Converge(c.Context(), spec, jsonEvents(o))
 		},
-	}, {
+	}
+}
+
+func newNodeCertificates(o *options) *cobra.Command {
+	return &cobra.Command{
 		Use: "certificates", Short: "Print when this host's certificates expire", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			list, err := certs.Expiry(certificatePaths()...)
@@ -38,10 +52,6 @@ func addNodeInternals(c *cobra.Command, o *options) {
 			}
 			return json.NewEncoder(o.Stdout).Encode(list)
 		},
-	}}
-	for _, one := range internal {
-		one.Hidden = true
-		c.AddCommand(one)
 	}
 }
 

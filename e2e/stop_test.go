@@ -153,8 +153,9 @@ func checkStart(t *testing.T, c cluster) {
 	logSteps(t, r.stdout)
 	c.isBack(t, begin)
 	c.diarySays(t, "begin", "end", "begin")
-	for _, n := range []string{"halt-cp-1", "halt-worker-1"} { // a shutdown gives the network of the DNS server back, a boot makes one anew
-		list := slipway(t, "ssh", c.name, n, "--", "ctr", "-n", "k8s.io", "containers", "list", "-q", `labels."io.kubernetes.container.name"==coredns`)
+	const coreDNS = `labels."io.kubernetes.container.name"==coredns`
+	for _, n := range []string{"halt-cp-1", "halt-worker-1"} { // the shutdown has given its network back
+		list := slipway(t, "ssh", c.name, n, "--", "ctr", "-n", "k8s.io", "containers", "list", "-q", coreDNS)
 		if ids := strings.Fields(list.stdout); len(ids) > 1 {
 			t.Errorf("%s: containers of CoreDNS from before are left: %q", n, ids)
 		}

@@ -1,6 +1,7 @@
 package balancer_test
 
 import (
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -40,5 +41,12 @@ func TestFileIsRefused(t *testing.T) {
 		if got, err := balancer.ReadServers(path); err == nil {
 			t.Errorf("%s was read: %q", what, got)
 		}
+	}
+}
+
+func write(t *testing.T, path string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -395,10 +395,3 @@ func (e *events) wantNone(t *testing.T, kind balancer.Kind, server string) {
 		t.Errorf("unexpected: %+v", ev)
 	}
 }
-
-func write(t *testing.T, path string, data []byte) {
-	t.Helper()
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-}

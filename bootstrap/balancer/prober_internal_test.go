@@ -24,7 +24,8 @@ func TestInformed(t *testing.T) {
 			_, _ = io.WriteString(w, text)
 		}))
 		var u *unready
-		if err := Ask(t.Context(), s.Listener.Addr().String(), ""); !errors.As(err, &u) || u.informed != want || u.mute == strings.HasPrefix(body, "5") {
+		err := Ask(t.Context(), s.Listener.Addr().String(), "")
+		if !errors.As(err, &u) || u.informed != want || u.mute == strings.HasPrefix(body, "5") {
 			t.Errorf("%q: %+v, %v; want %v", body, u, err, want)
 		}
 		s.Close()

@@ -17,8 +17,8 @@ func https(host string, port int) string {
 	return "https://" + net.JoinHostPort(host, strconv.Itoa(port))
 }
 
-// share gives the processors that a component asks for: kubeadm's amount or, on a developer's computer, where all start at the same moment on
-// few of them, what lets those go first for whom the others wait.
+// share gives the processors that a component asks for: kubeadm's amount or, on a developer's computer, where all start at the same
+// moment on few of them, what lets those go first for whom the others wait.
 func (n *builder) share(usual, local string) string {
 	if n.Node.Shared {
 		return local

@@ -38,15 +38,16 @@ ExecStop=-` + bootstrap.Program + ` node end-pods
 WantedBy=multi-user.target
 `
 
-// endsPods tells whether a shutdown gives the network of the cluster's DNS server back, for which all wait when the node starts again. It
-// would take part of a second at the boot, when everything else starts too. What the pod's containers have said so far is in their logs,
+// endPods lets a shutdown give the network of the cluster's DNS server back, for which all wait when a local node starts again. It would
+// take part of a second at the boot, when everything else starts too. What the pod's containers have said so far is in their logs,
 // and not in `kubectl logs --previous`: so nobody else's pods are ended like that.
-func (n *builder) endsPods() bool { return n.Cluster.Closed && !n.Cluster.NoCNI }
-
-func (n *builder) endPods(name string, needs ...string) engine.Step {
-	return n.service(name, engine.Unit{Name: endPodsService, Files: []string{endPodsUnit}}, nil, func() ([]engine.File, error) {
+func (n *builder) endPods(name string, needs ...string) []engine.Step {
+	if !n.Cluster.Closed || n.Cluster.NoCNI {
+		return nil
+	}
+	return []engine.Step{n.service(name, engine.Unit{Name: endPodsService, Files: []string{endPodsUnit}}, nil, func() ([]engine.File, error) {
 		return []engine.File{{Path: endPodsUnit, Data: []byte(endPodsUnitText), Mode: 0o644}}, nil
-	}, needs...)
+	}, needs...)}
 }
 
 // EndPods removes the pods of the cluster's DNS server from this host's containerd when the kubelet has ended, which would make new ones.

@@ -52,8 +52,9 @@ func kubeadmArgs() []string {
 	return []string{
 		"advertise-", "allow-privileged", "authentication-kubeconfig", "authorization-", "bind-address", "cert-file", "client-", "cluster-",
 		"controllers", "data-dir", "election-timeout", "enable-", "etcd-", "feature-gates", "heartbeat-interval", "initial-", "key-file",
-		"kubeconfig", "kubelet-client-", "kubelet-preferred-", "leader-elect", "listen-", "name", "peer-", "proxy-client-", "requestheader-", "root-ca-file", "secure-port",
-		"service-", "tls-cert-file", "tls-private-key-file", "trusted-ca-file", "use-service-account-credentials", "watch-progress-",
+		"kubeconfig", "kubelet-client-", "kubelet-preferred-", "leader-elect", "listen-", "name", "peer-", "proxy-client-", "requestheader-",
+		"root-ca-file", "secure-port", "service-", "tls-cert-file", "tls-private-key-file", "trusted-ca-file",
+		"use-service-account-credentials", "watch-progress-",
 	}
 }
 

@@ -58,63 +58,108 @@ type mount struct {
 
 // staticPods runs the API server, and etcd where that does not have a step of its own.
 func (n *builder) staticPods(name string, needs ...string) engine.Step {
-	own := !n.Node.Joins && !n.externalEtcd()
-	all := func() []component {
-		list := []component{n.apiServer()}
-		if own {
-			list = append(list, n.etcd())
-		}
-		if n.Kept { // all that have to start again do so at once
-			list = append(list, n.controllerManager(), n.scheduler())
-		}
-		return list
-	}
-	dirs := []string{auditLogDir}
-	if !n.externalEtcd() {
-		dirs = append(dirs, etcdData)
-	}
 	step := engine.Step{
 		Name: name, Needs: needs,
 		Check: func(ctx context.Context) ([]string, error) {
-			files, err := n.manifests(all()...)
+			files, err := n.manifests(n.servers()...)
 			change := engine.Differing(files)
-			for _, dir := range dirs {
+			for _, dir := range n.serverDirs() {
 				if _, err := os.Stat(dir); err != nil {
 					change = append(change, "make "+dir)
 				}
 			}
-			return append(change, each("start again ", n.outdated(ctx, all()...))...), err
+			return append(change, each("start again ", n.outdated(ctx))...), err
 		},
 		Do: func(ctx context.Context, _ func(string)) error {
-			files, err := n.manifests(all()...)
-			if err != nil {
-				return err
-			}
-			again := len(n.outdated(ctx, all()...)) > 0
-			if again {
-				if err := n.host.PauseUnit(ctx, n.kubeletUnit().Name); err != nil {
-					return err
-				}
-			}
-			for _, dir := range dirs {
+			for _, dir := range n.serverDirs() {
 				if err := n.host.Mkdir(name, dir, 0o700); err != nil {
 					return err
 				}
 			}
-			if err := n.host.WriteFiles(name, files); err != nil {
+			if len(n.outdated(ctx)) > 0 {
+				return n.startAgain(ctx, name)
+			}
+			files, err := n.manifests(n.servers()...)
+			if err != nil {
 				return err
 			}
-			if again {
-				return n.endPodsOf(ctx, all()...)
-			}
-			return nil
+			return n.host.WriteFiles(name, files)
 		},
 	}
-	if own {
+	if n.beginsEtcd() {
 		return n.startingOver(step)
 	}
 	return step
 }
+
+// beginsEtcd tells whether the node's member of etcd is one of the first.
+func (n *builder) beginsEtcd() bool { return !n.Node.Joins && !n.externalEtcd() }
+
+// servers are the components that staticPods runs. What a node that is only changed has to start again it starts at the same moment.
+func (n *builder) servers() []component {
+	list := []component{n.apiServer()}
+	if n.beginsEtcd() {
+		list = append(list, n.etcd())
+	}
+	if n.Kept {
+		list = append(list, n.controllerManager(), n.scheduler())
+	}
+	return list
+}
+
+func (n *builder) serverDirs() []string {
+	if n.externalEtcd() {
+		return []string{auditLogDir}
+	}
+	return []string{auditLogDir, etcdData}
+}
+
+// outdated gives the components of a node that is only changed which do not run as they are to.
+func (n *builder) outdated(ctx context.Context) (names []string) {
+	if !n.Kept {
+		return nil
+	}
+	for _, c := range n.servers() {
+		if ok, err := cri.RunsAs(ctx, containerdSocket, c.name, n.Node.Name, c.command()); err != nil || !ok {
+			names = append(names, c.name)
+		}
+	}
+	return names
+}
+
+// startAgain ends the control plane while the kubelet is stopped, which starts it by new manifests then. One that runs would end the pod
+// of etcd, and start it again only when it has told the API server so, which waits for etcd: that took more than a minute. And one that
+// starts waits for an API server that does not answer, before it starts anything: so all of it ends.
+func (n *builder) startAgain(ctx context.Context, step string) error {
+	files, err := n.manifests(n.servers()...)
+	if err == nil {
+		err = n.host.PauseUnit(ctx, n.kubeletUnit().Name)
+	}
+	if err == nil {
+		err = n.host.WriteFiles(step, files)
+	}
+	if err != nil {
+		return err
+	}
+	pods, err := cri.OpenPods(containerdSocket)
+	if err != nil {
+		return err
+	}
+	defer pods.Close()
+	for _, c := range n.servers() {
+		labels := map[string]string{podNamespaceLabel: metav1.NamespaceSystem, podNameLabel: c.name + "-" + n.Node.Name}
+		if err := pods.Remove(ctx, labels); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// The labels that the kubelet gives what it has containerd run.
+const (
+	podNamespaceLabel = "io.kubernetes.pod.namespace"
+	podNameLabel      = "io.kubernetes.pod.name"
+)
 
 // controllers runs the controller manager and the scheduler, and ends when both are healthy.
 func (n *builder) controllers(name string, needs ...string) engine.Step {
@@ -156,42 +201,6 @@ func (n *builder) controllers(name string, needs ...string) engine.Step {
 		},
 	}
 }
-
-// outdated gives the components of a node that is only changed which do not run as they are to.
-func (n *builder) outdated(ctx context.Context, all ...component) (names []string) {
-	if !n.Kept {
-		return nil
-	}
-	for _, c := range all {
-		if ok, err := cri.RunsAs(ctx, containerdSocket, c.name, n.Node.Name, c.command()); err != nil || !ok {
-			names = append(names, c.name)
-		}
-	}
-	return names
-}
-
-// endPodsOf ends the pods of components while the kubelet is stopped, which starts them by their new manifests then. One that runs would end
-// the pod of etcd, and start it again only when it has told the API server so, which waits for etcd: that took more than a minute. And
-// one that starts waits for an API server that does not answer, before it starts anything.
-func (n *builder) endPodsOf(ctx context.Context, all ...component) error {
-	pods, err := cri.OpenPods(containerdSocket)
-	if err != nil {
-		return err
-	}
-	defer pods.Close()
-	for _, c := range all {
-		if err := pods.Remove(ctx, map[string]string{podNamespaceLabel: metav1.NamespaceSystem, podNameLabel: c.name + "-" + n.Node.Name}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// The labels that the kubelet gives what it has containerd run.
-const (
-	podNamespaceLabel = "io.kubernetes.pod.namespace"
-	podNameLabel      = "io.kubernetes.pod.name"
-)
 
 // manifests are the files by which the kubelet runs components.
 func (n *builder) manifests(all ...component) ([]engine.File, error) {

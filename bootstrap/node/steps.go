@@ -62,9 +62,7 @@ func (n *builder) steps() []engine.Step {
 			n.api("api", "kubelet"),
 		)
 	}
-	if n.endsPods() {
-		steps = append(steps, n.endPods("end-pods", "api"))
-	}
+	steps = append(steps, n.endPods("end-pods", "api")...)
 	if n.Node.Init {
 		steps = append(steps, n.objects("api")...)
 	}

@@ -193,7 +193,8 @@ const daemonSet = "daemonset"
 
 func (w workload) String() string { return w.kind + " " + w.Namespace + "/" + w.Name }
 
-// unready gives the workloads that are not back: those that were not ready before are not waited for.
+// unready gives the workloads that are not back and, when all are, the Services that do not lead to them yet. Those that were not ready
+// before are not waited for.
 func (s *settling) unready(ctx context.Context) []string {
 	list, err := s.lacking(ctx)
 	if err != nil {
@@ -203,6 +204,11 @@ func (s *settling) unready(ctx context.Context) []string {
 	for _, w := range list {
 		if !slices.Contains(s.Unready, w.String()) {
 			out = append(out, fmt.Sprintf("%v (%d of %d)", w, w.have, w.want))
+		}
+	}
+	if len(out) == 0 {
+		if out, err = s.misled(ctx); err != nil {
+			return []string{err.Error()}
 		}
 	}
 	slices.Sort(out)
