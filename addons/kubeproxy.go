@@ -6,6 +6,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -35,12 +36,21 @@ func kubeProxyObjects(cfg Config) ([]*unstructured.Unstructured, error) {
 		return nil, err
 	}
 	err = edit(set, "DaemonSet", "kube-proxy", func(d *appsv1.DaemonSet) error {
+		if !cfg.ConntrackLimits {
+			goesFirst(&d.Spec.Template.Spec.Containers[0])
+		}
 		return setImage(&d.Spec.Template.Spec, "kube-proxy", image)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return set, edit(set, "ConfigMap", "kube-proxy", kubeProxyFiles(cfg))
+}
+
+// goesFirst suits a developer's computer, where all starts at the same moment: CoreDNS, for one, asks for the API again only after a second
+// or more if it comes before kube-proxy's rules.
+func goesFirst(c *corev1.Container) {
+	c.Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("200m")}
 }
 
 // kubeProxyFiles fills in the two files that kube-proxy reads, under kubeadm's keys.

@@ -132,7 +132,7 @@ func newNodeBalance(o *options) *cobra.Command {
 	f.StringVar(&b.Kubeconfig, "kubeconfig", "", "with which the list of servers is followed")
 	f.StringVar(&b.CA, "ca", "", "authority of the servers' certificates")
 	f.StringVar(&b.Prefer, "prefer", "", "server to take as long as it is healthy")
-	f.StringVar(&await, "await", "", "pod that the kubelet begins before the first server: from then on clients wait for that")
+	f.StringVar(&await, "await", "", "pod of the first server: from when the kubelet has begun it, clients wait for that server")
 	return c
 }
 

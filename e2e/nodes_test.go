@@ -26,6 +26,8 @@ func TestNodes(t *testing.T) {
 
 	c.isAlone(t, true, "grow-cp-1")
 	c.writes(t, c.here(t, "grow", requestLimit), func(w *writing) {
+		c.killAdd(t, "static-pods", "--control-plane", "--count", "2") // when the control plane that was alone starts again
+		c.startSays(t, "`slipway node add grow --control-plane --count 2`")
 		c.killAdd(t, "etcd", "--control-plane", "--count", "2")
 		slipwayFails(t, "nodes-joining", "node", "add", c.name)
 		c.startSays(t, "`slipway node add grow --control-plane --count 2`")

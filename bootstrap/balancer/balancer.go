@@ -25,8 +25,8 @@ type Config struct {
 	CA string
 	// Prefer is the server that new connections go to while it is up: on a control plane, its own.
 	Prefer string
-	// Await tells whether a first server is about to come: on a control plane, whether the kubelet has begun etcd. From then on clients are
-	// kept waiting for that server, for some seconds at most, and not refused. It is asked until then, or until there is a server.
+	// Await tells whether a first server is about to come: on a control plane, whether the kubelet has begun its pod. From then on clients
+	// are kept waiting for that server, for some seconds at most, and not refused. It is asked until then, or until there is a server.
 	Await func(context.Context) bool
 	// Report is called with each event, one at a time; nothing goes on until it returns.
 	Report func(Event)
@@ -221,14 +221,17 @@ func (b *balancer) awaitFirst(ctx context.Context) {
 	if b.Await == nil {
 		return
 	}
-	for b.door.opening() == 0 && ctx.Err() == nil {
+	for every := awaitEvery; b.door.opening() == 0 && ctx.Err() == nil; {
 		if b.Await(ctx) {
 			b.trouble("let clients wait", b.door.keep(ctx, keepFor))
 			return
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(awaitEvery):
+		case <-time.After(every):
+		}
+		if time.Since(b.began) > informedWithin { // somebody keeps the server from being started
+			every = askEvery
 		}
 	}
 }

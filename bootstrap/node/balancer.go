@@ -104,10 +104,7 @@ func (n *builder) loadBalancer(name string, needs ...string) engine.Step {
 	s := n.service(name, engine.Unit{Name: unit, Files: []string{balancerUnit, bootstrap.Program}}, nil, func() ([]engine.File, error) {
 		own := ""
 		if n.Node.ControlPlane {
-			own = " --prefer " + n.ownAPI()
-			if !n.externalEtcd() {
-				own += " --await etcd-" + n.Node.Name
-			}
+			own = " --prefer " + n.ownAPI() + " --await kube-apiserver-" + n.Node.Name
 		}
 		text := fmt.Sprintf(balancerUnitText, net.JoinHostPort(loopback, strconv.Itoa(bootstrap.BalancerPort)), own)
 		return []engine.File{{Path: balancerUnit, Data: []byte(text), Mode: 0o644}}, nil

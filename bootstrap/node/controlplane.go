@@ -17,11 +17,11 @@ func https(host string, port int) string {
 	return "https://" + net.JoinHostPort(host, strconv.Itoa(port))
 }
 
-// share gives the processors that a component asks for: kubeadm's amount or, on a developer's computer, where all start at the same
-// moment on few of them, what lets those go first for whom the others wait.
-func (n *builder) share(usual, local string) string {
-	if n.Node.Shared {
-		return local
+// share gives the processors that a component asks for: kubeadm's amount or, where all starts at the same moment on a developer's computer,
+// what lets those go first for whom the others wait.
+func (n *builder) share(usual, alone string) string {
+	if n.Cluster.Alone {
+		return alone
 	}
 	return usual
 }
@@ -154,7 +154,7 @@ func secureServing() []string {
 func (n *builder) controllerManager() component {
 	const kubeconfig = controllerManagerKubeconfig
 	return n.withSettings(component{
-		name: "kube-controller-manager", cpu: n.share("200m", "25m"),
+		name: "kube-controller-manager", cpu: n.share("200m", "100m"),
 		host: loopback, port: bootstrap.ControllerManagerPort, scheme: corev1.URISchemeHTTPS, liveness: "/healthz", ready: "/healthz",
 		mounts: []mount{readOnlyDir("k8s-certs", pkiDir), readOnlyFile("kubeconfig", kubeconfig)},
 		args: append([]string{
@@ -185,7 +185,7 @@ func (n *builder) controllerManager() component {
 func (n *builder) scheduler() component {
 	const kubeconfig = kubernetesDir + "/scheduler.conf"
 	return n.withSettings(component{
-		name: "kube-scheduler", cpu: n.share("100m", "25m"),
+		name: "kube-scheduler", cpu: n.share("100m", "50m"),
 		host: loopback, port: bootstrap.SchedulerPort, scheme: corev1.URISchemeHTTPS, liveness: "/livez", ready: "/readyz",
 		mounts: []mount{readOnlyFile("kubeconfig", kubeconfig)},
 		args: append([]string{

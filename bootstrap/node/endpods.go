@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
@@ -19,7 +20,7 @@ const (
 	endPodsUnit    = bootstrap.UnitDir + "/" + endPodsService
 
 	// Longer nobody waits for it at a shutdown: what it has not done is done at the next boot.
-	endPodsTime = 5 * time.Second
+	endPodsTime = 3 * time.Second
 	endPodsPoll = 20 * time.Millisecond
 )
 
@@ -75,7 +76,7 @@ func awaitEnd(ctx context.Context, unit string) error {
 	defer tick.Stop()
 	for {
 		p, err := c.GetUnitPropertyContext(ctx, unit, "ActiveState")
-		if err == nil && p.Value.Value() == "inactive" {
+		if err == nil && slices.Contains([]any{"inactive", "failed"}, p.Value.Value()) {
 			return nil
 		}
 		select {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -130,15 +131,18 @@ func (n *builder) outdated(ctx context.Context) (names []string) {
 // startAgain ends the control plane while the kubelet is stopped, which starts it by new manifests then. One that runs would end the pod
 // of etcd, and start it again only when it has told the API server so, which waits for etcd: that took more than a minute. And one that
 // starts waits for an API server that does not answer, before it starts anything: so all of it ends.
-func (n *builder) startAgain(ctx context.Context, step string) error {
+func (n *builder) startAgain(ctx context.Context, step string) (err error) {
 	files, err := n.manifests(n.servers()...)
-	if err == nil {
-		err = n.host.PauseUnit(ctx, n.kubeletUnit().Name)
-	}
-	if err == nil {
-		err = n.host.WriteFiles(step, files)
-	}
 	if err != nil {
+		return err
+	}
+	defer func() { // whatever else has failed, or been interrupted
+		err = errors.Join(err, n.host.StartUnit(context.WithoutCancel(ctx), n.kubeletUnit()))
+	}()
+	if err := n.host.PauseUnit(ctx, n.kubeletUnit().Name); err != nil {
+		return err
+	}
+	if err := n.host.WriteFiles(step, files); err != nil {
 		return err
 	}
 	pods, err := cri.OpenPods(containerdSocket)

@@ -43,10 +43,8 @@ func (c *Cluster) settle(ctx context.Context, pods bool, report engine.Report) e
 	for i := 1; i < len(steps); i++ {
 		steps[i].Needs = []string{steps[i-1].Name}
 	}
-	if !c.Cluster.Alone {
-		steps = append(steps, s.step("leaders", s.unled, func(err error) error { return fault.New("control-plane-not-ready", op, err, next) }))
-	}
-	if err := engine.Run(ctx, "", steps, report); err != nil || !c.Starting || !pods {
+	leaders := s.step("leaders", s.unled, func(err error) error { return fault.New("control-plane-not-ready", op, err, next) })
+	if err := engine.Run(ctx, "", append(steps, leaders), report); err != nil || !c.Starting || !pods {
 		s.explain(ctx, err)
 		return err
 	}

@@ -9,19 +9,23 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 )
 
 // unled gives the parts of the control plane that nobody leads since the machines were started, by the names of their leases. Until the
 // controller manager leads, Services go to the addresses that pods had before. The lease of one that led then keeps others from it
-// for 15 s, however old it is, as each counts from when it has seen it. So it is taken back here.
+// for 15 s, however old it is, as each counts from when it has seen it. So it is taken back here. A control plane that has always been
+// alone leads without one, also where another's addition was given up.
 func (s *settling) unled(ctx context.Context) []string {
 	leases := s.client.CoordinationV1().Leases(metav1.NamespaceSystem)
 	var out []string
 	for _, name := range []string{"kube-controller-manager", "kube-scheduler"} {
 		l, err := leases.Get(ctx, name, metav1.GetOptions{})
 		switch {
+		case apierrors.IsNotFound(err) && s.controlPlanes() == 1:
+			continue
 		case err != nil: // it may not be there yet, as in a copy of a cluster
 		case s.isOver(l.Spec):
 			l.Spec.HolderIdentity, l.Spec.LeaseDurationSeconds = ptr.To(""), ptr.To[int32](1)
@@ -36,6 +40,15 @@ func (s *settling) unled(ctx context.Context) []string {
 		out = append(out, why)
 	}
 	return out
+}
+
+func (c *Cluster) controlPlanes() (n int) {
+	for _, one := range c.Nodes {
+		if one.ControlPlane {
+			n++
+		}
+	}
+	return n
 }
 
 // isOver tells whether the one who holds a lease has ended: its machine was started since it was heard of. In a copy of another cluster

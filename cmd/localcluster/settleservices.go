@@ -24,10 +24,22 @@ func (s *settling) misled(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	services, err := s.client.CoreV1().Services(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	kept := map[string]bool{} // of others the controller manager lets the slices be what they are
+	for _, one := range services.Items {
+		kept[one.Namespace+"/"+one.Name] = len(one.Spec.Selector) > 0 && one.Spec.Type != corev1.ServiceTypeExternalName
+	}
 	var out []string
 	for _, e := range endpoints.Items {
+		name := e.Namespace + "/" + e.Labels[discoveryv1.LabelServiceName]
+		if !kept[name] {
+			continue
+		}
 		if slices.ContainsFunc(pods.Items, func(p corev1.Pod) bool { return s.isBack(p) && !leadsTo(e, p) }) {
-			out = append(out, "service "+e.Namespace+"/"+e.Labels[discoveryv1.LabelServiceName])
+			out = append(out, "service "+name)
 		}
 	}
 	slices.Sort(out)
