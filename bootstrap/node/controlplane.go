@@ -154,7 +154,7 @@ func secureServing() []string {
 func (n *builder) controllerManager() component {
 	const kubeconfig = controllerManagerKubeconfig
 	return n.withSettings(component{
-		name: "kube-controller-manager", cpu: n.share("200m", "100m"),
+		name: "kube-controller-manager", cpu: n.share("200m", "25m"),
 		host: loopback, port: bootstrap.ControllerManagerPort, scheme: corev1.URISchemeHTTPS, liveness: "/healthz", ready: "/healthz",
 		mounts: []mount{readOnlyDir("k8s-certs", pkiDir), readOnlyFile("kubeconfig", kubeconfig)},
 		args: append([]string{
@@ -185,7 +185,7 @@ func (n *builder) controllerManager() component {
 func (n *builder) scheduler() component {
 	const kubeconfig = kubernetesDir + "/scheduler.conf"
 	return n.withSettings(component{
-		name: "kube-scheduler", cpu: n.share("100m", "50m"),
+		name: "kube-scheduler", cpu: n.share("100m", "25m"),
 		host: loopback, port: bootstrap.SchedulerPort, scheme: corev1.URISchemeHTTPS, liveness: "/livez", ready: "/readyz",
 		mounts: []mount{readOnlyFile("kubeconfig", kubeconfig)},
 		args: append([]string{
