@@ -6,7 +6,7 @@
 env >/etc/envvars
 touch /etc/service/available/node-status-reporter/down
 rm -rf /etc/service/available/*/log # they log to where the shell does
-if [ "$(cat /var/lib/calico/nodename)" = "$NODENAME" ]; then
+if [ "$(cat /var/lib/calico/nodename 2>/dev/null)" = "$NODENAME" ]; then
 	mkdir -p /etc/service/enabled
 	cp -a /etc/service/available/felix /etc/service/available/cni /etc/service/enabled/
 	(/etc/rc.local || kill -HUP 1) & # which ends the services, and then the container

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+	kubelettypes "k8s.io/kubelet/pkg/types"
 )
 
 const (
@@ -75,7 +76,7 @@ func (p *Pods) Runs(ctx context.Context, name string) (bool, error) {
 	defer cancel()
 	r, err := p.service.ListPodSandbox(ctx, &runtime.ListPodSandboxRequest{Filter: &runtime.PodSandboxFilter{
 		State:         &runtime.PodSandboxStateValue{State: runtime.PodSandboxState_SANDBOX_READY},
-		LabelSelector: map[string]string{"io.kubernetes.pod.namespace": "kube-system", "io.kubernetes.pod.name": name},
+		LabelSelector: map[string]string{kubelettypes.KubernetesPodNamespaceLabel: "kube-system", kubelettypes.KubernetesPodNameLabel: name},
 	}})
 	if err != nil {
 		return false, fmt.Errorf("list pods: %w", err)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/dbus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kubelettypes "k8s.io/kubelet/pkg/types"
 
 	"slipway.dev/slipway/bootstrap"
 	"slipway.dev/slipway/bootstrap/cri"
@@ -63,7 +64,7 @@ func EndPods(ctx context.Context) error {
 		return err
 	}
 	defer pods.Close()
-	return pods.Remove(ctx, map[string]string{podNamespaceLabel: metav1.NamespaceSystem, "k8s-app": "kube-dns"})
+	return pods.Remove(ctx, map[string]string{kubelettypes.KubernetesPodNamespaceLabel: metav1.NamespaceSystem, "k8s-app": "kube-dns"})
 }
 
 func awaitEnd(ctx context.Context, unit string) error {

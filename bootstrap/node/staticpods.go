@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/rest"
+	kubelettypes "k8s.io/kubelet/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	"slipway.dev/slipway/bootstrap/cri"
@@ -151,19 +152,15 @@ func (n *builder) startAgain(ctx context.Context, step string) (err error) {
 	}
 	defer pods.Close()
 	for _, c := range n.servers() {
-		labels := map[string]string{podNamespaceLabel: metav1.NamespaceSystem, podNameLabel: c.name + "-" + n.Node.Name}
+		labels := map[string]string{
+			kubelettypes.KubernetesPodNamespaceLabel: metav1.NamespaceSystem, kubelettypes.KubernetesPodNameLabel: c.name + "-" + n.Node.Name,
+		}
 		if err := pods.Remove(ctx, labels); err != nil {
 			return err
 		}
 	}
 	return nil
 }
-
-// The labels that the kubelet gives what it has containerd run.
-const (
-	podNamespaceLabel = "io.kubernetes.pod.namespace"
-	podNameLabel      = "io.kubernetes.pod.name"
-)
 
 // controllers runs the controller manager and the scheduler, and ends when both are healthy.
 func (n *builder) controllers(name string, needs ...string) engine.Step {

@@ -19,12 +19,13 @@ import (
 // for 15 s, however old it is, as each counts from when it has seen it. So it is taken back here. A control plane that has always been
 // alone leads without one, also where another's addition was given up.
 func (s *settling) unled(ctx context.Context) []string {
+	controlPlanes, _ := s.Size()
 	leases := s.client.CoordinationV1().Leases(metav1.NamespaceSystem)
 	var out []string
 	for _, name := range []string{"kube-controller-manager", "kube-scheduler"} {
 		l, err := leases.Get(ctx, name, metav1.GetOptions{})
 		switch {
-		case apierrors.IsNotFound(err) && s.controlPlanes() == 1:
+		case apierrors.IsNotFound(err) && controlPlanes == 1:
 			continue
 		case err != nil: // it may not be there yet, as in a copy of a cluster
 		case s.isOver(l.Spec):
@@ -40,15 +41,6 @@ func (s *settling) unled(ctx context.Context) []string {
 		out = append(out, why)
 	}
 	return out
-}
-
-func (c *Cluster) controlPlanes() (n int) {
-	for _, one := range c.Nodes {
-		if one.ControlPlane {
-			n++
-		}
-	}
-	return n
 }
 
 // isOver tells whether the one who holds a lease has ended: its machine was started since it was heard of. In a copy of another cluster
